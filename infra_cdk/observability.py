@@ -1,0 +1,186 @@
+"""Alarms and dashboards: what is promised in `slo`, watched where it can be seen.
+
+The burn rate is that of the SRE workbook's fast window ("Alerting on SLOs", multiwindow alerts): at 14.4 times the
+allowed error rate, a month's budget is gone in two days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+from headrace.declaration.schema import EndpointDeclaration
+
+FAST_BURN = 14.4
+_PERIOD = Duration.minutes(1)
+_MICROSECONDS_PER_MS = 1000
+_EVALUATION_PERIODS = 5
+_BREACHES = 3
+_MISSING = cloudwatch.TreatMissingData.NOT_BREACHING
+_OVER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+
+METRICS_NAMESPACE = "Headrace"
+REQUESTS_METRIC = "Requests"
+DEGRADED_METRIC = "Degraded"
+DEGRADED_RATE_MAX = 0.05
+"""One answer in twenty from a stand-in: the endpoint is in trouble though callers see no errors."""
+ERROR_RATE_MAX = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One metric beside its alarm."""
+
+    metric: cloudwatch.IMetric
+    alarm: cloudwatch.Alarm
+
+
+def rate(part: cloudwatch.IMetric, whole: cloudwatch.IMetric, *, label: str) -> cloudwatch.MathExpression:
+    """`part / whole`, 0 while there is no traffic."""
+    return cloudwatch.MathExpression(
+        expression="IF(whole > 0, FILL(part, 0) / whole, 0)",
+        using_metrics={"part": part, "whole": whole},
+        label=label,
+        period=_PERIOD,
+    )
+
+
+def alarm(
+    scope: Construct, id_: str, metric: cloudwatch.IMetric, *, above: float, says: str, name: str | None = None
+) -> cloudwatch.Alarm:
+    """An alarm on `metric` above `above` in three of five minutes; no data is no fault."""
+    return cloudwatch.Alarm(
+        scope,
+        id_,
+        alarm_name=name,
+        alarm_description=says,
+        metric=metric,
+        threshold=above,
+        comparison_operator=_OVER,
+        evaluation_periods=_EVALUATION_PERIODS,
+        datapoints_to_alarm=_BREACHES,
+        treat_missing_data=_MISSING,
+    )
+
+
+def variant_metric(name: str, *, endpoint: str, variant: str, statistic: str) -> cloudwatch.Metric:
+    """A metric that SageMaker publishes per variant (`AWS/SageMaker`; latencies are in microseconds)."""
+    return cloudwatch.Metric(
+        namespace="AWS/SageMaker",
+        metric_name=name,
+        dimensions_map={"EndpointName": endpoint, "VariantName": variant},
+        statistic=statistic,
+        period=_PERIOD,
+        label=f"{variant} {name} {statistic}",
+    )
+
+
+def endpoint_alarms(
+    scope: Construct, declaration: EndpointDeclaration, *, endpoint: str, variant: str
+) -> tuple[Watched, Watched]:
+    """Errors and p99 latency of one variant against the declared objective; also what rolls a deployment back."""
+    errors = rate(
+        variant_metric("Invocation5XXErrors", endpoint=endpoint, variant=variant, statistic="Sum"),
+        variant_metric("Invocations", endpoint=endpoint, variant=variant, statistic="Sum"),
+        label=f"{variant} error rate",
+    )
+    latency = variant_metric("ModelLatency", endpoint=endpoint, variant=variant, statistic="p99")
+    slo = declaration.slo
+    return (
+        Watched(
+            errors,
+            alarm(
+                scope,
+                f"Errors-{variant}",
+                errors,
+                above=round(min(1.0, FAST_BURN * (1 - slo.availability)), 6),
+                says=f"{endpoint}/{variant}: errors burn the budget of {slo.availability:.3%} availability",
+                name=f"{endpoint}-{variant}-errors",
+            ),
+        ),
+        Watched(
+            latency,
+            alarm(
+                scope,
+                f"Latency-{variant}",
+                latency,
+                above=slo.latency_p99_ms * _MICROSECONDS_PER_MS,
+                says=f"{endpoint}/{variant}: p99 above the objective of {slo.latency_p99_ms} ms",
+                name=f"{endpoint}-{variant}-latency",
+            ),
+        ),
+    )
+
+
+def degraded_rate(endpoint: str) -> cloudwatch.MathExpression:
+    """Share of answers that came from a stand-in, as the predict function counts them."""
+    requests, degraded = (
+        cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name=name,
+            dimensions_map={"service": "predict", "endpoint": endpoint},
+            statistic="Sum",
+            period=_PERIOD,
+        )
+        for name in (REQUESTS_METRIC, DEGRADED_METRIC)
+    )
+    return rate(degraded, requests, label=f"{endpoint} degraded")
+
+
+def dashboard(
+    scope: Construct,
+    declaration: EndpointDeclaration,
+    *,
+    endpoint: str,
+    watched: dict[str, tuple[Watched, Watched]],
+    degraded: cloudwatch.IMetric,
+) -> cloudwatch.Dashboard:
+    """One page per endpoint: is the promise kept, who answers, and how full are the instances."""
+    variants = list(watched)
+    slo = declaration.slo
+    board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=endpoint, default_interval=Duration.hours(3))
+    board.add_widgets(
+        cloudwatch.TextWidget(markdown=f"# {declaration.name}\n{declaration.description}", width=24, height=2),
+        cloudwatch.AlarmStatusWidget(
+            title="Objectives", alarms=[part.alarm for pair in watched.values() for part in pair], width=24, height=3
+        ),
+    )
+    board.add_widgets(
+        cloudwatch.GraphWidget(
+            title="Latency p99 (us) against the objective",
+            left=[pair[1].metric for pair in watched.values()],
+            left_annotations=[
+                cloudwatch.HorizontalAnnotation(value=slo.latency_p99_ms * _MICROSECONDS_PER_MS, label="objective")
+            ],
+            width=8,
+        ),
+        cloudwatch.GraphWidget(
+            title="Error rate",
+            left=[pair[0].metric for pair in watched.values()],
+            left_annotations=[cloudwatch.HorizontalAnnotation(value=1 - slo.availability, label="budget")],
+            width=8,
+        ),
+        cloudwatch.GraphWidget(
+            title="Answered by a stand-in",
+            left=[degraded],
+            left_annotations=[cloudwatch.HorizontalAnnotation(value=DEGRADED_RATE_MAX, label="alarm")],
+            width=8,
+        ),
+    )
+    board.add_widgets(
+        *(
+            cloudwatch.GraphWidget(
+                title=title,
+                left=[variant_metric(name, endpoint=endpoint, variant=each, statistic=stat) for each in variants],
+                width=8,
+            )
+            for title, name, stat in (
+                ("Invocations", "Invocations", "Sum"),
+                ("Concurrent requests per model", "ConcurrentRequestsPerModel", "Maximum"),
+                ("SageMaker's own overhead (us)", "OverheadLatency", "p99"),
+            )
+        )
+    )
+    return board

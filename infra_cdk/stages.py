@@ -1,0 +1,100 @@
+"""What differs between stages, and nothing else: `dev` is cheap and leaves nothing behind, `prod` keeps its data.
+
+Everything not named here is the same everywhere, so that what was tried in one stage is what runs in the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionScale:
+    """How one function starts and how far it may scale.
+
+    `memory_mb` buys CPU as well: 1,769 MB is one whole vCPU (AWS Lambda developer guide, "Configure memory").
+    `reserved_concurrency` None leaves the function in the account's shared pool, which is all a new account has.
+    `provisioned_concurrency` and `snap_start` exclude each other on Lambda.
+    """
+
+    memory_mb: int
+    timeout_s: int
+    reserved_concurrency: int | None = None
+    provisioned_concurrency: int = 0
+    snap_start: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what Lambda would refuse only at deployment."""
+        if self.snap_start and self.provisioned_concurrency:
+            raise ValueError("a function has SnapStart or provisioned concurrency, not both: set one of them")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """One stage. `capacity_max_instances` caps every endpoint's declared capacity; None takes it as declared."""
+
+    name: str
+    keep_data: bool
+    log_retention_days: int
+    inputs_retention_days: int
+    firewall: bool
+    firewall_requests_per_5_min: int
+    throttle_rate_per_s: int
+    throttle_burst: int
+    capacity_max_instances: int | None
+    functions: dict[str, FunctionScale]
+
+    @property
+    def prefix(self) -> str:
+        """The first part of every name that this stage owns."""
+        return f"headrace-{self.name}"
+
+
+DEV = StageSettings(
+    name="dev",
+    keep_data=False,
+    log_retention_days=30,
+    inputs_retention_days=1,
+    firewall=False,
+    firewall_requests_per_5_min=2_000,
+    throttle_rate_per_s=50,
+    throttle_burst=100,
+    capacity_max_instances=1,
+    functions={
+        "authorizer": FunctionScale(memory_mb=1024, timeout_s=5),
+        "predict": FunctionScale(memory_mb=1769, timeout_s=29),
+        "fallback": FunctionScale(memory_mb=3538, timeout_s=29),
+    },
+)
+
+PROD = StageSettings(
+    name="prod",
+    keep_data=True,
+    log_retention_days=90,
+    inputs_retention_days=7,
+    firewall=True,
+    firewall_requests_per_5_min=20_000,
+    throttle_rate_per_s=1_000,
+    throttle_burst=2_000,
+    capacity_max_instances=None,
+    functions={
+        # SnapStart and not provisioned concurrency: nothing but the declared GPUs is paid for while nobody calls.
+        "authorizer": FunctionScale(memory_mb=1024, timeout_s=5, reserved_concurrency=200, snap_start=True),
+        "predict": FunctionScale(memory_mb=1769, timeout_s=29, reserved_concurrency=400, snap_start=True),
+        # No SnapStart: artifacts are fetched by version at run time, and a snapshot would hold none of them.
+        "fallback": FunctionScale(memory_mb=3538, timeout_s=29, reserved_concurrency=100),
+    },
+)
+
+STAGES = {stage.name: stage for stage in (DEV, PROD)}
+
+
+def stage_named(name: str) -> StageSettings:
+    """The stage called `name`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in STAGES:
+        raise ValueError(f"no stage is called {name!r}: pass -c stage={'|'.join(STAGES)}")
+    return STAGES[name]

@@ -1,0 +1,74 @@
+"""The stage's key and buckets: what callers upload (`inputs`) and the model artifacts by digest (`artifacts`)."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra_cdk.nag import acknowledge
+from infra_cdk.stages import StageSettings
+
+_ACCESS_LOG_RETENTION_DAYS = 90
+_UPLOAD_ABORT_DAYS = 1
+_OLD_VERSION_RETENTION_DAYS = 30
+
+
+class Storage(Construct):
+    """One customer-managed key and three buckets; every bucket takes TLS only and no public access."""
+
+    def __init__(self, scope: Construct, id_: str, *, stage: StageSettings) -> None:
+        super().__init__(scope, id_)
+        removal = RemovalPolicy.RETAIN if stage.keep_data else RemovalPolicy.DESTROY
+        self.key = kms.Key(
+            self,
+            "Key",
+            alias=f"alias/{stage.prefix}",
+            description=f"{stage.prefix}: tables, secrets, buckets, endpoint volumes",
+            enable_key_rotation=True,
+            removal_policy=removal,
+        )
+        self._logs = s3.Bucket(
+            self,
+            "AccessLogs",
+            # Log delivery cannot write with a customer-managed key of the default form (S3 user guide, access logs).
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(_ACCESS_LOG_RETENTION_DAYS))],
+            removal_policy=removal,
+        )
+        acknowledge(self._logs, "AwsSolutions-S1", "this is the bucket that access logs go to")
+        self.inputs = self._bucket(
+            "Inputs",
+            removal=removal,
+            rules=[s3.LifecycleRule(expiration=Duration.days(stage.inputs_retention_days))],
+        )
+        # Artifacts never expire: a version that is declared must be loadable.
+        self.artifacts = self._bucket("Artifacts", removal=removal, rules=[])
+
+    def _bucket(self, name: str, *, removal: RemovalPolicy, rules: list[s3.LifecycleRule]) -> s3.Bucket:
+        return s3.Bucket(
+            self,
+            name,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            versioned=True,
+            lifecycle_rules=[
+                *rules,
+                s3.LifecycleRule(
+                    abort_incomplete_multipart_upload_after=Duration.days(_UPLOAD_ABORT_DAYS),
+                    noncurrent_version_expiration=Duration.days(_OLD_VERSION_RETENTION_DAYS),
+                ),
+            ],
+            server_access_logs_bucket=self._logs,
+            server_access_logs_prefix=f"{name.lower()}/",
+            removal_policy=removal,
+        )

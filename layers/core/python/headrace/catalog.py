@@ -1,0 +1,154 @@
+"""The catalog: every endpoint as the functions see it, compiled from the declarations before deployment.
+
+It is one JSON document, small enough to read at cold start, with nothing in it that only deployment needs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from headrace.errors import UnknownTarget
+from headrace.tensors import TensorSpec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model version. `weight` is its share of traffic among the versions hosted on the endpoint."""
+
+    name: str
+    artifact: str
+    hosting: Literal["endpoint", "function"]
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the fallback ladder below the primary; `version` is empty for rules."""
+
+    kind: Literal["cpu", "rules"]
+    timeout_ms: int
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one request; `None` where the task has no such thing."""
+
+    max_payload_bytes: int
+    max_items: int
+    max_text_chars: int | None = None
+    max_image_bytes: int | None = None
+    max_pixels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One declared endpoint."""
+
+    name: str
+    task: str
+    description: str
+    default: bool
+    labels: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    versions: tuple[Version, ...]
+    deadline_default_ms: int
+    deadline_max_ms: int
+    slo_latency_p99_ms: int
+    limits: Limits
+    ladder: tuple[Rung, ...]
+
+    @property
+    def hosted(self) -> tuple[Version, ...]:
+        """Versions that run on the SageMaker endpoint, in the order declared."""
+        return tuple(version for version in self.versions if version.hosting == "endpoint")
+
+    def version(self, name: str) -> Version:
+        """The version called `name`.
+
+        Raises:
+            UnknownTarget: there is none.
+        """
+        for version in self.versions:
+            if version.name == name:
+                return version
+        raise UnknownTarget(
+            f"This model has no such version; it has {', '.join(v.name for v in self.hosted)}.",
+            code="version_not_found",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All endpoints by name."""
+
+    endpoints: dict[str, Endpoint]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """The endpoint called `name`.
+
+        Raises:
+            UnknownTarget: there is none.
+        """
+        found = self.endpoints.get(name)
+        if found is None:
+            raise UnknownTarget("There is no such model; GET /v1/models lists those you may use.")
+        return found
+
+    def for_task(self, task: str, name: str | None) -> Endpoint:
+        """The endpoint that serves `task`: the one called `name`, else the declared default, else the only one.
+
+        Raises:
+            UnknownTarget: none serves it, or several do and none is the default.
+        """
+        if name is not None:
+            endpoint = self.endpoint(name)
+            if endpoint.task != task:
+                raise UnknownTarget(f"That model does not serve {task}; GET /v1/models tells what each one does.")
+            return endpoint
+        candidates = [endpoint for endpoint in self.endpoints.values() if endpoint.task == task]
+        defaults = [endpoint for endpoint in candidates if endpoint.default] or candidates
+        if len(defaults) != 1:
+            raise UnknownTarget(f"Name a model for {task}: GET /v1/models lists those you may use.")
+        return defaults[0]
+
+
+def dump(catalog: Catalog) -> str:
+    """The catalog as canonical JSON."""
+    document = {"format": FORMAT, "endpoints": [asdict(endpoint) for endpoint in catalog.endpoints.values()]}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def load(text: str) -> Catalog:
+    """The catalog that `dump` wrote.
+
+    Raises:
+        ValueError: the document is of another format.
+    """
+    document = json.loads(text)
+    if document.get("format") != FORMAT:
+        raise ValueError(f"catalog format {document.get('format')!r} is not {FORMAT}: compile the declarations again")
+    return Catalog({fields["name"]: _endpoint(fields) for fields in document["endpoints"]})
+
+
+def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(row["name"], row["datatype"], tuple(row["shape"])) for row in rows)
+
+
+def _endpoint(fields: dict[str, Any]) -> Endpoint:
+    return Endpoint(
+        **{
+            **fields,
+            "labels": tuple(fields["labels"]),
+            "inputs": _specs(fields["inputs"]),
+            "outputs": _specs(fields["outputs"]),
+            "versions": tuple(Version(**row) for row in fields["versions"]),
+            "limits": Limits(**fields["limits"]),
+            "ladder": tuple(Rung(**row) for row in fields["ladder"]),
+        }
+    )

@@ -1,0 +1,35 @@
+"""`python -m headrace.declaration FOLDER [-o FILE]`: check the declarations and write the catalog."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from headrace.catalog import dump
+from headrace.declaration.compile import compile_catalog
+from headrace.declaration.files import read_declarations
+from headrace.errors import InvalidDeclarations
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0 when every declaration is good, 1 with all problems on standard error otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m headrace.declaration", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the folder that holds one folder per endpoint")
+    parser.add_argument("-o", "--output", type=Path, help="where to write catalog.json (standard output without)")
+    options = parser.parse_args(arguments)
+    try:
+        catalog = dump(compile_catalog(read_declarations(options.folder)))
+    except InvalidDeclarations as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if options.output is None:
+        sys.stdout.write(catalog)
+    else:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(catalog, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,41 @@
+"""Which version answers a request: the pinned one, or a sticky share of the traffic.
+
+Weighted rendezvous hashing: each version scores -weight / ln(u) for a uniform u drawn from the hash of (endpoint,
+version, caller), the highest wins. A caller keeps its version while weights stand, and a change of weights moves only
+callers towards versions that gained. Source: Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from headrace.catalog import Endpoint, Version
+from headrace.errors import UnknownTarget
+
+_SPAN = float(1 << 64)
+
+
+def choose_version(endpoint: Endpoint, *, caller: str, pinned: str | None) -> Version:
+    """The version that serves this caller.
+
+    Args:
+        endpoint: the endpoint, with its versions and weights.
+        caller: what the choice sticks to; requests of one caller go to one version.
+        pinned: a version that the caller insists on.
+
+    Raises:
+        UnknownTarget: the pinned version does not exist or is not hosted.
+    """
+    if pinned is not None:
+        version = endpoint.version(pinned)
+        if version.hosting != "endpoint":
+            raise UnknownTarget("That version answers only when the endpoint cannot.", code="version_not_found")
+        return version
+    candidates = [version for version in endpoint.hosted if version.weight > 0]
+    return max(candidates, key=lambda version: _score(f"{endpoint.name}\0{version.name}\0{caller}", version.weight))
+
+
+def _score(key: str, weight: int) -> float:
+    draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    return -weight / math.log((draw + 0.5) / _SPAN)

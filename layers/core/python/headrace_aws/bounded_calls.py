@@ -1,0 +1,53 @@
+"""Calls that end when their time is up, whatever the other side does.
+
+A socket's read timeout starts again with every byte, so a trickling answer can outlast any deadline. Each call runs in
+a worker thread and its caller waits no longer than it was given; the thread itself ends at the client's own read
+timeout, which is one of a few steps, because making a client for every number of milliseconds would cost more than
+the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import BoundedSemaphore
+from typing import TypeVar
+
+from headrace.errors import AttemptTimedOut, TargetUnavailable
+
+T = TypeVar("T")
+
+CALLS_MAX = 16
+"""Abandoned calls hold a thread until their socket times out; beyond this many the target counts as down."""
+READ_TIMEOUT_STEPS_S = (1.0, 3.0, 10.0, 30.0)
+
+
+def read_timeout_step_s(timeout_s: float) -> float:
+    """The smallest step that does not cut a call of `timeout_s` short."""
+    return next((step for step in READ_TIMEOUT_STEPS_S if step >= timeout_s), READ_TIMEOUT_STEPS_S[-1])
+
+
+class BoundedCalls:
+    """Runs calls in at most `CALLS_MAX` threads, started when first needed."""
+
+    def __init__(self) -> None:
+        self._free = BoundedSemaphore(CALLS_MAX)
+        self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
+
+    def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
+        """The call's result, or its error.
+
+        Raises:
+            AttemptTimedOut: `timeout_s` passed first.
+            TargetUnavailable: too many earlier calls still hang.
+        """
+        if not self._free.acquire(blocking=False):
+            raise TargetUnavailable("Too many calls are still waiting for this target.")
+        future: Future[T] = self._threads.submit(call)
+        future.add_done_callback(lambda _: self._free.release())
+        try:
+            return future.result(timeout_s)
+        except FutureTimeout:
+            future.cancel()
+            raise AttemptTimedOut("The target did not answer in time.") from None

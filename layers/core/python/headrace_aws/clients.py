@@ -1,0 +1,40 @@
+"""boto3 clients: made on first use, never retrying, each bound in time.
+
+Retries have one owner, the invocation policy, so botocore makes one attempt. `boto3.resource` is never used: it costs
+more to import than everything the functions do with it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+
+CONNECT_TIMEOUT_S = 1.0
+CONNECTIONS_MAX = 16
+
+
+@cache
+def _session() -> Session:
+    from boto3.session import Session  # noqa: PLC0415 - 200 ms that only the first call needs to pay
+
+    return Session()
+
+
+@cache
+def client(service: str, *, read_timeout_s: float) -> Any:
+    """The client of a service with this read timeout; the same one for the same arguments."""
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    return _session().client(  # type: ignore[call-overload]
+        service,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=read_timeout_s,
+            max_pool_connections=CONNECTIONS_MAX,
+            tcp_keepalive=True,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        ),
+    )

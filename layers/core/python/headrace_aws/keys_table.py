@@ -1,0 +1,85 @@
+"""API key records in DynamoDB: one item per key, `pk` = `key#<id>`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.api_keys import KeyRecord
+from headrace_aws.clients import client
+
+READ_TIMEOUT_S = 2.0
+
+
+class KeyExists(RuntimeError):
+    """A key of that id is already stored; ids are random, so mint again."""
+
+
+class KeysTable:
+    """See `headrace.api_keys.KeyStore`."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    @property
+    def _dynamodb(self) -> Any:
+        return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        """The record, or None."""
+        # A consistent read: a key that was revoked a moment ago must not come back from a lagging replica.
+        item = self._dynamodb.get_item(TableName=self._table, Key=_key(key_id), ConsistentRead=True).get("Item")
+        return None if item is None else _record(item)
+
+    def put(self, record: KeyRecord) -> None:
+        """Write a new record.
+
+        Raises:
+            KeyExists: the id is taken.
+        """
+        dynamodb = self._dynamodb
+        item = {
+            **_key(record.key_id),
+            "mac": {"S": record.mac},
+            "tenant": {"S": record.tenant},
+            "plan": {"S": record.plan},
+            "scopes": {"S": " ".join(sorted(record.scopes))},
+            "created_at": {"N": str(record.created_at)},
+            "expires_at": {"N": str(record.expires_at)},
+            "revoked_at": {"N": str(record.revoked_at)},
+        }
+        try:
+            dynamodb.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)")
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            raise KeyExists(f"key {record.key_id} exists") from None
+
+    def revoke(self, key_id: str, *, at: int) -> bool:
+        """Mark a key revoked; False when there is no such key."""
+        dynamodb = self._dynamodb
+        try:
+            dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(key_id),
+                UpdateExpression="SET revoked_at = :at",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":at": {"N": str(at)}},
+            )
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+def _key(key_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"key#{key_id}"}}
+
+
+def _record(item: dict[str, Any]) -> KeyRecord:
+    return KeyRecord(
+        key_id=item["pk"]["S"].removeprefix("key#"),
+        mac=item["mac"]["S"],
+        tenant=item["tenant"]["S"],
+        plan=item["plan"]["S"],
+        scopes=frozenset(item["scopes"]["S"].split()),
+        created_at=int(item["created_at"]["N"]),
+        expires_at=int(item["expires_at"]["N"]),
+        revoked_at=int(item["revoked_at"]["N"]),
+    )

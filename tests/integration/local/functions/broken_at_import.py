@@ -1,0 +1,3 @@
+"""A function that never comes up."""
+
+raise RuntimeError("a setting is missing")
