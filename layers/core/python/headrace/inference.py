@@ -9,7 +9,8 @@ Sources: kserve/open-inference-protocol `inference_rest.md`; Triton's binary ten
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.errors import InvalidAnswer, InvalidRequest
@@ -19,6 +20,7 @@ TENSORS_MAX = 64
 NAME_MAX_CHARS = 256
 DIMENSIONS_MAX = 8
 
+_FORMATS = {"FP32": "f", "FP64": "d", "INT32": "i", "INT64": "q"}
 _INTEGER_BITS = {"8": 8, "16": 16, "32": 32, "64": 64}
 
 
@@ -123,6 +125,21 @@ def check_outputs(response: InferenceResponse, specs: tuple[TensorSpec, ...], *,
         tensor = response.output(name)
         if tensor.datatype != spec.datatype or not spec.admits(tensor.shape):
             raise InvalidAnswer("An output differs from the task's signature.")
+
+
+def plain(response: InferenceResponse) -> InferenceResponse:
+    """The same answer with its numbers as lists, so that its values can be judged.
+
+    BYTES tensors and half-precision ones stay raw: no task's numbers come in either.
+    """
+    return replace(response, outputs=tuple(_plain(tensor) for tensor in response.outputs))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    if tensor.raw is None or tensor.datatype not in _FORMATS:
+        return tensor
+    values = struct.unpack(f"<{element_count(tensor.shape)}{_FORMATS[tensor.datatype]}", tensor.raw)
+    return replace(tensor, data=list(values), raw=None)
 
 
 def check_elements(tensor: Tensor, *, path: str) -> None:

@@ -112,6 +112,12 @@ def read_response(content_type: str, body: bytes) -> InferenceResponse:
     )
 
 
+def head_length(content_type: str) -> str | None:
+    """The length of the JSON head that a content type announces, as text, or None."""
+    match = _BINARY_TYPE.fullmatch(content_type.strip())
+    return None if match is None else match[1]
+
+
 def write_response(
     response: InferenceResponse, *, model_name: str, model_version: str, request_id: str
 ) -> tuple[int | None, bytes]:

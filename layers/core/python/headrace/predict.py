@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from headrace.catalog import Endpoint, Rung, Version
@@ -109,23 +110,17 @@ def predict(
     started = clock()
     remaining_s = deadline.remaining_s(started)
     reserve_s = min(sum(rung.timeout_ms for rung in ladder) / 1000, remaining_s * RESERVE_SHARE_MAX)
-    targets: list[tuple[str, float, Callable[[float], InferenceResponse]]] = [
+    targets: list[tuple[str, float, Callable[..., InferenceResponse]]] = [
         (
             f"{endpoint.name}/{version.name}",
             remaining_s - reserve_s,
-            lambda timeout_s: primary.invoke(
-                endpoint, version, request, timeout_s=timeout_s, binary_output=binary_output
-            ),
-        )
+            partial(primary.invoke, endpoint, version, request, binary_output=binary_output),
+        ),
+        *(
+            (f"{endpoint.name}/{rung.kind}", rung.timeout_ms / 1000, partial(stand_in.invoke, endpoint, rung, request))
+            for rung in ladder
+        ),
     ]
-    for rung in ladder:
-        targets.append(
-            (
-                f"{endpoint.name}/{rung.kind}",
-                rung.timeout_ms / 1000,
-                lambda timeout_s, rung=rung: stand_in.invoke(endpoint, rung, request, timeout_s=timeout_s),  # type: ignore[misc]
-            )
-        )
     reason = ""
     for name, limit_s, call in targets:
         before = clock()
@@ -134,7 +129,7 @@ def predict(
             reason = reason or "timeout"
             continue
         try:
-            value = _read(call(timeout_s), read)
+            value = _read(call(timeout_s=timeout_s), read)
         except AttemptFailed as failure:
             attempts.append(Attempt(name, failure.reason, clock() - before))
             reason = reason or failure.reason

@@ -50,8 +50,9 @@ class AuthorizerSettings(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class FallbackSettings(_Settings):
-    """`functions/fallback`."""
+    """`functions/fallback`. `rules` is the folder that holds `<endpoint>/rules.py`."""
 
     stage: str
     catalog: str
     artifacts_bucket: str
+    rules: str

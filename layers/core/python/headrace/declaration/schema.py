@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace.limits import DEADLINE_MAX_MS, PAYLOAD_MAX_BYTES, VARIANTS_MAX
 from headrace.tasks.contracts import TASKS
 from headrace.tensors import DATATYPES
 
@@ -17,13 +18,6 @@ NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
 VERSION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 INSTANCE_PATTERN = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
-
-DEADLINE_MAX_MS = 28_500
-"""API Gateway's 29 s less half a second to bring the answer home."""
-PAYLOAD_MAX_BYTES = 4_194_304
-"""Lambda takes 6 MB and the gateway hands bodies over in base64, which leaves 4.5 MB; 4 MiB keeps room for headers."""
-VARIANTS_MAX = 10
-"""Production variants of one endpoint configuration (SageMaker quota)."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Problem = tuple[tuple[str | int, ...], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from dataclasses import dataclass
 
 from headrace.catalog import Limits
@@ -62,6 +63,21 @@ def check_image(image: bytes, *, limits: Limits, path: str) -> None:
         )
     if not image.startswith(tuple(_MAGIC.values())):
         raise UnsupportedMedia("Send a JPEG or PNG image.", code="unsupported_image", field=path)
+
+
+def wire_image(tensor: Tensor, *, path: str) -> bytes:
+    """The encoded image in a tensor: raw, or in JSON as base64 when its `content_type` parameter says so.
+
+    Raises:
+        InvalidRequest: it says base64 and is not.
+    """
+    (element,) = bytes_elements(tensor)
+    if tensor.raw is not None or tensor.parameters.get("content_type") != "base64":
+        return element
+    try:
+        return b64decode(element, validate=True)
+    except ValueError:
+        raise InvalidRequest("The element must be standard base64.", code="invalid_base64", field=path) from None
 
 
 def read(response: InferenceResponse) -> Detections:

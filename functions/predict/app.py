@@ -1,0 +1,117 @@
+"""The FastAPI application: routes, and one guard around every one of them.
+
+The guard is where a request gets its id and its record, where errors become answers, and where the record is
+reported. Routes read their bodies themselves, because a gateway's JSON must be stricter than Python's.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from functions.predict import openapi
+from functions.predict.call import Call, begin
+from functions.predict.lean import FastAPI, HTTPException, Request, Response
+from functions.predict.routes import classifications, detections, documents, inference_protocol, models
+from functions.predict.services import Services
+from functions.predict.statuses import error_body, status_of
+from headrace.errors import HeadraceError, InvalidRequest, NothingServed
+
+Handle = Callable[[Call, Services], Awaitable[Response]]
+
+TITLE = "Headrace"
+API_VERSION = "1.0"
+PROTOCOL_PREFIX = "/v2"
+JSON = "application/json"
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over these services. It holds no state of its own."""
+    app = FastAPI(title=TITLE, version=API_VERSION, openapi_url=None, docs_url=None, redoc_url=None)
+    for module in (classifications, detections, models, inference_protocol, documents):
+        for method, path, handle in module.ROUTES:
+            app.add_api_route(
+                path,
+                _guarded(handle, services, route=f"{method} {path}"),
+                methods=[method],
+                name=f"{handle.__module__.rpartition('.')[2]}.{handle.__name__}",
+                response_model=None,
+            )
+    app.add_exception_handler(HTTPException, _no_route)
+    # Built when first asked for: writing the document takes longer than answering a request.
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    return app
+
+
+def _guarded(handle: Handle, services: Services, *, route: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        call = begin(request, now_s=services.clock())
+        call.record["route"] = route
+        try:
+            response = await handle(call, services)
+        except HeadraceError as error:
+            response = _refusal(call, error)
+        except Exception as error:  # noqa: BLE001 - the last guard: no stack trace leaves, and none is logged with input
+            call.record["failure"] = f"{type(error).__name__} at {_where(error)}"
+            response = _error(call, status=500, code="internal_error", message="Our fault: quote the request id to us.")
+        total_s = services.clock() - call.started_s
+        _finish(call, response, total_s=total_s)
+        services.report(call.record)
+        return response
+
+    return endpoint
+
+
+def _refusal(call: Call, error: HeadraceError) -> Response:
+    field = error.field if isinstance(error, InvalidRequest) else None
+    response = _error(call, status=status_of(error), code=error.code, message=error.message, field=field)
+    if isinstance(error, NothingServed):
+        response.headers["retry-after"] = str(error.retry_after_s)
+        call.record["attempts"] = list(error.attempts)
+    return response
+
+
+def _error(call: Call, *, status: int, code: str, message: str, field: str | None = None) -> Response:
+    call.record["code"] = code
+    protocol = call.request.url.path.startswith(PROTOCOL_PREFIX)
+    body = error_body(
+        status=status, code=code, message=message, request_id=call.request_id, field=field, protocol=protocol
+    )
+    return Response(body, status_code=status, media_type=JSON)
+
+
+def _finish(call: Call, response: Response, *, total_s: float) -> None:
+    headers = response.headers
+    headers["x-request-id"] = call.request_id
+    headers["server-timing"] = f"target;dur={call.target_s * 1000:.1f}, total;dur={total_s * 1000:.1f}"
+    headers["x-content-type-options"] = "nosniff"
+    for name, value in call.answer_headers.items():
+        headers[name] = value
+    call.record.update(
+        request_id=call.request_id,
+        status=response.status_code,
+        total_ms=round(total_s * 1000, 2),
+        target_ms=round(call.target_s * 1000, 2),
+        bytes_out=len(response.body),
+    )
+
+
+def _where(error: Exception) -> str:
+    """The innermost frame: a place in our code, which names no input."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "unknown" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
+
+
+async def _no_route(request: Request, error: Any) -> Response:
+    """No such path (404) or no such method on it (405, with `Allow`)."""
+    call = begin(request, now_s=0.0)
+    code, message = {
+        404: ("route_not_found", "There is no such path: GET /openapi.json lists them all."),
+        405: ("method_not_allowed", "This path takes another method: see the Allow header."),
+    }.get(error.status_code, ("invalid_request", "The request cannot be served."))
+    response = _error(call, status=error.status_code, code=code, message=message)
+    response.headers["x-request-id"] = call.request_id
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response

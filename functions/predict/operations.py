@@ -1,0 +1,209 @@
+"""What each route takes and answers, as the OpenAPI document tells it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from functions.predict.schemas.classifications import ClassificationRequest, ClassificationResponse
+from functions.predict.schemas.detections import DetectionRequest, DetectionResponse
+from functions.predict.schemas.models import Model, ModelList
+from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
+from headrace.tensors import DATATYPES
+
+Schema = dict[str, Any]
+JSON = "application/json"
+SCHEMAS: tuple[type[BaseModel], ...] = (
+    ClassificationRequest,
+    ClassificationResponse,
+    DetectionRequest,
+    DetectionResponse,
+    Model,
+    ModelList,
+)
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
+    return {"type": "object", "required": list(required), "properties": {**required, **optional}}
+
+
+_TEXT: Schema = {"type": "string"}
+_NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
+_TENSOR = _object(
+    {
+        "name": {"type": "string", "minLength": 1, "maxLength": 256},
+        "datatype": {"type": "string", "enum": sorted(DATATYPES)},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 8},
+    },
+    data={"type": "array"},
+    parameters={"type": "object"},
+)
+PROTOCOL_SCHEMAS: dict[str, Schema] = {
+    "Error": _object(
+        {
+            "error": _object(
+                {"message": _TEXT, "type": _TEXT, "param": _NULLABLE_TEXT, "code": _TEXT, "request_id": _TEXT}
+            )
+        }
+    ),
+    "ProtocolError": _object({"error": _TEXT, "code": _TEXT, "request_id": _TEXT}, field=_NULLABLE_TEXT),
+    "Tensor": _TENSOR,
+    "InferenceRequest": _object(
+        {"inputs": {"type": "array", "items": _ref("Tensor"), "minItems": 1, "maxItems": 64}},
+        id={"type": "string", "maxLength": 256},
+        parameters={"type": "object"},
+        outputs={
+            "type": "array",
+            "maxItems": 64,
+            "items": _object({"name": {"type": "string"}}, parameters={"type": "object"}),
+        },
+    ),
+    "InferenceResponse": _object(
+        {"model_name": _TEXT, "model_version": _TEXT, "outputs": {"type": "array", "items": _ref("Tensor")}}, id=_TEXT
+    ),
+    "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}}),
+    "ModelMetadata": _object(
+        {
+            "name": _TEXT,
+            "versions": {"type": "array", "items": _TEXT},
+            "platform": _TEXT,
+            "inputs": {"type": "array", "items": {"type": "object"}},
+            "outputs": {"type": "array", "items": {"type": "object"}},
+        }
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route. `request` and `response` map media types to schemas; `errors` adds to what every route can answer."""
+
+    id: str
+    tag: str
+    summary: str
+    answer: str
+    response: dict[str, Schema]
+    request: dict[str, Schema] | None = None
+    parameters: tuple[Schema, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+def _parameter(where: str, name: str, schema: Schema, text: str) -> Schema:
+    return {"in": where, "name": name, "required": where == "path", "schema": schema, "description": text}
+
+
+_MODEL = _parameter("path", "model", {"type": "string", "minLength": 1}, "The model's name.")
+_VERSION = _parameter("path", "version", {"type": "string", "minLength": 1}, "A version of the model.")
+_TIMEOUT = _parameter(
+    "header",
+    "x-request-timeout-ms",
+    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    "How long the caller waits.",
+)
+_PIN = _parameter(
+    "header",
+    "x-headrace-version",
+    {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,30}$"},
+    "Only this version may answer.",
+)
+_STICKY = _parameter(
+    "header",
+    "x-headrace-sticky-key",
+    {"type": "string", "maxLength": 128},
+    "Requests with one key go to one version.",
+)
+_INFERENCE_HEADERS = (_TIMEOUT, _PIN, _STICKY)
+_INFERENCE_ERRORS = ("400", "404", "413", "415", "503")
+_IMAGE_QUERY = (
+    _parameter("query", "model", {"type": "string", "minLength": 1, "maxLength": 32}, "For a raw image."),
+    _parameter(
+        "query",
+        "threshold",
+        {"type": "number", "minimum": 0, "maximum": 1, "default": THRESHOLD_DEFAULT},
+        "For a raw image: the least score.",
+    ),
+    _parameter(
+        "query",
+        "max_detections",
+        {"type": "integer", "minimum": 1, "maximum": DETECTIONS_MAX, "default": DETECTIONS_DEFAULT},
+        "For a raw image: at most so many boxes.",
+    ),
+)
+_BINARY: Schema = {"type": "string", "format": "binary"}
+
+
+def _infer(identifier: str, *path: Schema) -> Operation:
+    return Operation(
+        identifier,
+        "inference protocol",
+        "Tensors in, tensors out",
+        "The outputs of what served.",
+        {JSON: _ref("InferenceResponse"), "application/octet-stream": _BINARY},
+        request={JSON: _ref("InferenceRequest"), "application/octet-stream": _BINARY},
+        parameters=(*path, *_INFERENCE_HEADERS),
+        errors=_INFERENCE_ERRORS,
+    )
+
+
+def _protocol(identifier: str, summary: str, schema: Schema, *path: Schema) -> Operation:
+    errors = ("404",) if path else ()
+    return Operation(identifier, "inference protocol", summary, "As asked.", {JSON: schema}, None, path, errors)
+
+
+_READY = _object({"name": _TEXT, "ready": {"type": "boolean"}})
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("POST", "/v1/classifications"): Operation(
+        "classify",
+        "tasks",
+        "Classify one text or several",
+        "A label and scores for each text, in the order of the input.",
+        {JSON: _ref("ClassificationResponse")},
+        request={JSON: _ref("ClassificationRequest")},
+        parameters=_INFERENCE_HEADERS,
+        errors=_INFERENCE_ERRORS,
+    ),
+    ("POST", "/v1/detections"): Operation(
+        "detect",
+        "tasks",
+        "Find objects in an image",
+        "Boxes in pixels of the image.",
+        {JSON: _ref("DetectionResponse")},
+        request={JSON: _ref("DetectionRequest"), "image/jpeg": _BINARY, "image/png": _BINARY},
+        parameters=(*_IMAGE_QUERY, *_INFERENCE_HEADERS),
+        errors=_INFERENCE_ERRORS,
+    ),
+    ("GET", "/v1/models"): Operation(
+        "list_models", "models", "List the models", "Every model and its limits.", {JSON: _ref("ModelList")}
+    ),
+    ("GET", "/v1/models/{model}"): Operation(
+        "get_model",
+        "models",
+        "Describe a model",
+        "One model and its limits.",
+        {JSON: _ref("Model")},
+        parameters=(_MODEL,),
+        errors=("404",),
+    ),
+    ("GET", "/v2"): _protocol("server", "What this server is", _ref("ServerMetadata")),
+    ("GET", "/v2/health/live"): _protocol("live", "Whether it lives", _object({"live": {"type": "boolean"}})),
+    ("GET", "/v2/health/ready"): _protocol("ready", "Whether it is ready", _object({"ready": {"type": "boolean"}})),
+    ("GET", "/v2/models/{model}"): _protocol("metadata", "A model's tensors", _ref("ModelMetadata"), _MODEL),
+    ("GET", "/v2/models/{model}/versions/{version}"): _protocol(
+        "version_metadata", "A model's tensors", _ref("ModelMetadata"), _MODEL, _VERSION
+    ),
+    ("GET", "/v2/models/{model}/ready"): _protocol("model_ready", "Whether a model is declared", _READY, _MODEL),
+    ("GET", "/v2/models/{model}/versions/{version}/ready"): _protocol(
+        "version_ready", "Whether a version is declared", _READY, _MODEL, _VERSION
+    ),
+    ("POST", "/v2/models/{model}/infer"): _infer("infer", _MODEL),
+    ("POST", "/v2/models/{model}/versions/{version}/infer"): _infer("infer_version", _MODEL, _VERSION),
+    ("GET", "/healthz"): Operation(
+        "healthz", "service", "Whether the gateway lives", "It does.", {JSON: _object({"status": _TEXT})}
+    ),
+    ("GET", "/openapi.json"): Operation("openapi", "service", "This document", "It.", {JSON: {"type": "object"}}),
+    ("GET", "/docs"): Operation("docs", "service", "This document as a page", "It.", {"text/html": _TEXT}),
+}

@@ -1,0 +1,1 @@
+"""The bodies of `/v1`, as callers write and read them."""

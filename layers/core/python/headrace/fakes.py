@@ -1,0 +1,95 @@
+"""In-memory ports, shipped with the domain: tests, simulations and a reader's first steps use these, never mocks.
+
+A fake behaves as its port's contract says and records nothing; what it should do is a plain function given to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from headrace.api_keys import KeyRecord
+from headrace.catalog import Endpoint, Rung, Version
+from headrace.errors import Forbidden, InvalidRequest, TargetUnavailable
+from headrace.inference import InferenceRequest, InferenceResponse
+
+Respond = Callable[[InferenceRequest], InferenceResponse]
+
+
+def unavailable(_: InferenceRequest) -> InferenceResponse:
+    """A target that is down."""
+    raise TargetUnavailable("The fake is down.")
+
+
+@dataclass(slots=True)
+class FakePrimary:
+    """Answers with `respond`; a call takes no time."""
+
+    respond: Respond = unavailable
+
+    def invoke(
+        self,
+        endpoint: Endpoint,
+        version: Version,
+        request: InferenceRequest,
+        *,
+        timeout_s: float,
+        binary_output: bool = False,
+    ) -> InferenceResponse:
+        """See `headrace.predict.Primary.invoke`."""
+        del endpoint, version, timeout_s, binary_output
+        return self.respond(request)
+
+
+@dataclass(slots=True)
+class FakeStandIn:
+    """Answers each kind of rung with its function."""
+
+    respond: dict[str, Respond] = field(default_factory=dict)
+
+    def invoke(
+        self, endpoint: Endpoint, rung: Rung, request: InferenceRequest, *, timeout_s: float
+    ) -> InferenceResponse:
+        """See `headrace.predict.StandIn.invoke`."""
+        del endpoint, timeout_s
+        return self.respond.get(rung.kind, unavailable)(request)
+
+
+@dataclass(slots=True)
+class FakeKeyStore:
+    """Key records in a dict. See `headrace.api_keys.KeyStore`."""
+
+    records: dict[str, KeyRecord] = field(default_factory=dict)
+
+    def get(self, key_id: str) -> KeyRecord | None:
+        """The record, or None."""
+        return self.records.get(key_id)
+
+    def put(self, record: KeyRecord) -> None:
+        """Write a new record; an id that is taken is an error."""
+        if record.key_id in self.records:
+            raise KeyError(record.key_id)
+        self.records[record.key_id] = record
+
+    def revoke(self, key_id: str, *, at: int) -> bool:
+        """Mark a key revoked; False when there is no such key."""
+        if key_id not in self.records:
+            return False
+        self.records[key_id] = replace(self.records[key_id], revoked_at=at)
+        return True
+
+
+@dataclass(slots=True)
+class FakeInputs:
+    """Objects by `s3://` URI, each readable only below its tenant's prefix."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, uri: str, *, tenant: str, bytes_max: int, timeout_s: float) -> bytes:
+        """The object's bytes."""
+        del bytes_max, timeout_s
+        if f"/tenants/{tenant}/" not in uri:
+            raise Forbidden("That object is not below your tenant's prefix.", code="object_forbidden")
+        if uri not in self.objects:
+            raise InvalidRequest("There is no such object.", code="object_not_found", field="image.s3")
+        return self.objects[uri]
