@@ -71,11 +71,11 @@ def checked(schema: type[T], value: Any) -> T:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+    # Every member of a union complains; the one that got deepest, and past the type, is the one that was meant.
+    problem = max(problems, key=lambda found: (len(found["loc"]), not found["type"].endswith("_type")))
     field = "".join(map(_step, problem["loc"])).lstrip(".")
-    raise InvalidRequest(
-        f"{problem['msg']}.", code=f"schema_{problem['type']}", field=field[:FIELD_MAX_CHARS] or "the body"
-    )
+    raise InvalidRequest(f"{problem['msg']}.", code="invalid_body", field=field[:FIELD_MAX_CHARS] or "the body")
 
 
 def _step(step: int | str) -> str:

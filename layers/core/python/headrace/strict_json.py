@@ -45,7 +45,10 @@ def parse(body: bytes, *, bytes_max: int) -> Any:
         raise InvalidRequest(f"Numbers may have at most {INTEGER_DIGITS_MAX} digits.", code="json_number_too_long")
     parse_float = _finite if _LARGE_EXPONENT.search(skeleton) else None
     try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=parse_float)
+        # Decoded here: given bytes, Python's parser would guess UTF-16 and let encoded surrogates pass.
+        value = json.loads(
+            body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=parse_float
+        )
     except InvalidRequest:
         raise
     except UnicodeDecodeError:

@@ -33,6 +33,10 @@ def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | 
     if len(text) > TEXT_MAX_CHARS:
         return None, [f"{source}:1: a declaration holds at most {TEXT_MAX_CHARS} characters"]
     try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                # An alias can refer to what holds it, or unfold a screenful into gigabytes.
+                return None, [f"{source}:{event.start_mark.line + 1}: aliases are not allowed: write the value out"]
         document = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -61,8 +65,6 @@ def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | 
 
 def _trace(node: yaml.Node, path: Path, *, lines: Lines, duplicates: list[str], source: str) -> None:
     """Record the line of every path, and repeated keys, which YAML's constructor would let pass."""
-    if path in lines:  # an alias to an ancestor would recurse for ever
-        return
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

@@ -1,0 +1,1 @@
+"""The suites: unit, contract, integration, infrastructure, e2e."""

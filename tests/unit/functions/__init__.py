@@ -1,0 +1,1 @@
+"""Unit tests of the functions: real events, in-memory ports."""

@@ -1,0 +1,43 @@
+"""The deadline: the least of what caller, declaration, gateway and Lambda allow."""
+
+import pytest
+
+from headrace.deadline import GATEWAY_MAX_S, Deadline, decide
+from headrace.errors import InvalidRequest
+
+
+def budget_s(asked: str | None = None, lambda_remaining_s: float | None = None, max_ms: int = 10_000) -> float:
+    """Seconds granted at time 0."""
+    return decide(
+        now_s=0.0, default_ms=2000, max_ms=max_ms, asked=asked, lambda_remaining_s=lambda_remaining_s
+    ).remaining_s(0.0)
+
+
+def test_the_default_is_the_declared_one() -> None:
+    """A caller who says nothing waits as long as the declaration says."""
+    assert budget_s() == 2.0
+
+
+@pytest.mark.parametrize(("asked", "granted"), [("1", 0.001), ("500", 0.5), ("9000", 9.0), ("999999999", 10.0)])
+def test_a_caller_may_ask_up_to_the_maximum(asked: str, granted: float) -> None:
+    """Less is granted as asked, more is capped."""
+    assert budget_s(asked) == granted
+
+
+def test_lambda_and_gateway_bound_it() -> None:
+    """Lambda's remaining time, less a margin to answer in, and the gateway's own limit always hold."""
+    assert budget_s(lambda_remaining_s=1.5) == 1.0
+    assert budget_s(lambda_remaining_s=0.2) == 0.0
+    assert budget_s("60000", max_ms=60_000) == GATEWAY_MAX_S
+
+
+@pytest.mark.parametrize("asked", ["", "0", "-1", "1.5", "1e3", "soon", "٣", "1" * 11])
+def test_refuses_what_is_no_number_of_milliseconds(asked: str) -> None:
+    """A limit that cannot be read is an error, not a default."""
+    with pytest.raises(InvalidRequest, match="whole number"):
+        budget_s(asked)
+
+
+def test_nothing_remains_after_it() -> None:
+    """Time past the deadline counts as none, not as negative."""
+    assert Deadline(5.0).remaining_s(7.0) == 0.0
