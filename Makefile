@@ -78,7 +78,8 @@ sam: $(DEV) ## let SAM judge and run the synthesised template, where SAM and Doc
 	@$(BIN)/python -m infra_cdk.sam
 
 docs: $(DEV) ## write the pages that are generated: endpoints, OpenAPI
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m headrace.declaration endpoints -o .headrace/catalog.json --page docs/endpoints.md
+	@$(BIN)/python -m functions.predict > docs/openapi.json
 
 bench: $(DEV) models ## measure; results go to benchmarks/results
 	@$(BIN)/python -m benchmarks

@@ -83,10 +83,11 @@ class SageMakerPrimary:
         except HeadraceError:
             raise
         except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
-            raise _translate(error) from None
+            raise translate(error) from None
 
 
-def _translate(error: Exception) -> HeadraceError:
+def translate(error: Exception) -> HeadraceError:
+    """A failed call as an error of the domain."""
     from botocore import exceptions  # noqa: PLC0415 - imported already, by the client that raised
 
     match error:

@@ -1,4 +1,4 @@
-"""`python -m headrace.declaration FOLDER [-o FILE]`: check the declarations and write the catalog."""
+"""`python -m headrace.declaration FOLDER [-o FILE] [--page FILE]`: check the declarations, write catalog and page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from headrace.catalog import dump
 from headrace.declaration.compile import compile_catalog
 from headrace.declaration.files import read_declarations
+from headrace.declaration.page import write_page
 from headrace.errors import InvalidDeclarations
 
 
@@ -17,12 +18,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m headrace.declaration", description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder that holds one folder per endpoint")
     parser.add_argument("-o", "--output", type=Path, help="where to write catalog.json (standard output without)")
+    parser.add_argument("--page", type=Path, help="where to write the page that documents them")
     options = parser.parse_args(arguments)
     try:
-        catalog = dump(compile_catalog(read_declarations(options.folder)))
+        declarations = read_declarations(options.folder)
     except InvalidDeclarations as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    catalog = dump(compile_catalog(declarations))
+    if options.page is not None:
+        options.page.write_text(write_page(declarations), encoding="utf-8")
     if options.output is None:
         sys.stdout.write(catalog)
     else:

@@ -1,0 +1,1 @@
+"""Contract suites: fakes and AWS adapters behave alike."""

@@ -1,0 +1,238 @@
+"""What must never change in a deployment, read from the synthesised templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headrace.gateway import PUBLIC_ROUTES
+from tests.infrastructure.conftest import Synthesised
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _documents(value: Any) -> Iterator[dict[str, Any]]:
+    """Every policy document anywhere in `value`."""
+    if isinstance(value, dict):
+        if "Statement" in value and "Version" in value:
+            yield value
+        for part in value.values():
+            yield from _documents(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _documents(part)
+
+
+def _allowed(template: Any) -> Iterator[dict[str, Any]]:
+    for document in _documents(template):
+        for statement in _listed(document["Statement"]):
+            if statement["Effect"] == "Allow":
+                yield statement
+
+
+def _role_statements(synthesised: Synthesised, logical_part: str) -> list[dict[str, Any]]:
+    """What the role whose logical id holds `logical_part` may do."""
+    return [
+        statement
+        for policy in synthesised.properties("AWS::IAM::Policy")
+        if any(logical_part in role["Ref"] for role in policy["Roles"])
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def test_no_principal_is_a_wildcard(synthesised: Synthesised) -> None:
+    """Nothing is allowed to everybody: neither in a policy nor in a Lambda permission."""
+    principals = [statement.get("Principal") for statement in _allowed([synthesised.platform, synthesised.endpoints])]
+    principals += [permission["Principal"] for permission in synthesised.properties("AWS::Lambda::Permission")]
+    assert principals
+    assert not [each for each in principals if each == "*" or (isinstance(each, dict) and "*" in str(each.values()))]
+
+
+def test_no_role_is_allowed_a_wildcard_action(synthesised: Synthesised) -> None:
+    """Every statement of every role names its actions one by one."""
+    actions = [
+        action
+        for policy in synthesised.properties("AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in _listed(statement["Action"])
+    ]
+    assert len(actions) > 10
+    assert not [action for action in actions if "*" in action]
+
+
+def test_the_key_is_administered_by_its_account_alone(synthesised: Synthesised) -> None:
+    """The key's own policy trusts the account, whose roles are then each granted what they need, and nobody else."""
+    (key,) = synthesised.properties("AWS::KMS::Key")
+    for statement in key["KeyPolicy"]["Statement"]:
+        assert ":root" in json.dumps(statement["Principal"])
+
+
+@pytest.mark.parametrize("function", ["Authorizer", "Predict", "Fallback"])
+def test_each_function_has_a_role_of_its_own(synthesised: Synthesised, function: str) -> None:
+    """No two functions share a role, so that no function inherits another's rights."""
+    functions = synthesised.of_type("AWS::Lambda::Function")
+    roles = [resource["Properties"]["Role"]["Fn::GetAtt"][0] for resource in functions.values()]
+    assert len(set(roles)) == len(functions) == 3
+    assert [role for role in roles if function in role]
+
+
+def test_predict_may_invoke_exactly_the_declared_endpoints(synthesised: Synthesised) -> None:
+    """`sagemaker:InvokeEndpoint` names each declared endpoint and nothing else."""
+    (statement,) = [each for each in _role_statements(synthesised, "Predict") if "sagemaker" in str(each["Action"])]
+    endings = sorted(json.dumps(resource).partition(":endpoint/")[2].strip('"]}') for resource in statement["Resource"])
+    names = sorted(each["EndpointName"] for each in synthesised.properties("AWS::SageMaker::Endpoint"))
+    assert statement["Action"] == "sagemaker:InvokeEndpoint"
+    assert endings == names
+    assert "*" not in json.dumps(statement["Resource"])
+
+
+def test_predict_may_invoke_only_the_stand_in_and_read_only_tenants_uploads(synthesised: Synthesised) -> None:
+    """Of functions only the fallback's alias, of objects only those below `tenants/` in the inputs bucket."""
+    statements = _role_statements(synthesised, "Predict")
+    (invoke,) = [each for each in statements if each["Action"] == "lambda:InvokeFunction"]
+    (read,) = [each for each in statements if each["Action"] == "s3:GetObject"]
+    assert "FallbackLive" in invoke["Resource"]["Ref"]
+    assert "Inputs" in json.dumps(read["Resource"])
+    assert json.dumps(read["Resource"]).endswith('/tenants/*"]]}')
+
+
+def test_authorizer_may_only_read_keys_and_pepper(synthesised: Synthesised) -> None:
+    """The authorizer reads single items and one secret; it cannot list, write or invoke."""
+    actions = {
+        action for statement in _role_statements(synthesised, "Authorizer") for action in _listed(statement["Action"])
+    }
+    assert actions == {
+        *("dynamodb:GetItem", "secretsmanager:GetSecretValue", "kms:Decrypt"),
+        *("logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"),
+    }
+
+
+def test_fallback_reads_artifacts_and_nothing_else(synthesised: Synthesised) -> None:
+    """The stand-in has no way to callers' uploads, keys or endpoints."""
+    actions = {
+        action for statement in _role_statements(synthesised, "Fallback") for action in _listed(statement["Action"])
+    }
+    read = [each for each in _role_statements(synthesised, "Fallback") if each["Action"] == "s3:GetObject"]
+    assert {action for action in actions if not action.startswith(("logs:", "xray:"))} == {
+        "s3:GetObject",
+        "kms:Decrypt",
+    }
+    assert "Artifacts" in json.dumps(read)
+    assert "Inputs" not in json.dumps(read)
+
+
+def test_buckets_are_encrypted_private_and_tls_only(synthesised: Synthesised) -> None:
+    """Every bucket has encryption, blocks public access and denies plain HTTP."""
+    buckets = synthesised.of_type("AWS::S3::Bucket")
+    denied = {
+        policy["Bucket"]["Ref"]
+        for policy in synthesised.properties("AWS::S3::BucketPolicy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny" and statement["Condition"].get("Bool") == {"aws:SecureTransport": "false"}
+    }
+    assert len(buckets) == 3
+    assert denied == set(buckets)
+    for resource in buckets.values():
+        assert resource["Properties"]["BucketEncryption"]
+        assert set(resource["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_keys_and_pepper_are_encrypted_with_the_stages_key(synthesised: Synthesised) -> None:
+    """Table and secret use the customer-managed key, which rotates; the table can be restored to any second."""
+    (table,) = synthesised.properties("AWS::DynamoDB::Table")
+    (secret,) = synthesised.properties("AWS::SecretsManager::Secret")
+    (key,) = synthesised.properties("AWS::KMS::Key")
+    assert table["SSESpecification"]["SSEType"] == "KMS"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert "Key" in json.dumps(secret["KmsKeyId"])
+    assert key["EnableKeyRotation"] is True
+
+
+def _path(synthesised: Synthesised, resource_id: Any) -> str:
+    """The path of an API resource by its reference; the root is empty."""
+    if "Ref" not in resource_id:
+        return ""
+    properties = synthesised.platform["Resources"][resource_id["Ref"]]["Properties"]
+    return f"{_path(synthesised, properties['ParentId'])}/{properties['PathPart']}"
+
+
+def test_every_method_but_the_public_three_asks_the_authorizer(synthesised: Synthesised) -> None:
+    """Open methods are exactly those of `headrace.gateway`; all others name the authorizer, which is never cached."""
+    methods = synthesised.properties("AWS::ApiGateway::Method")
+    open_ = {
+        (method["HttpMethod"], _path(synthesised, method["ResourceId"]))
+        for method in methods
+        if method["AuthorizationType"] == "NONE"
+    }
+    guarded = [method for method in methods if method["AuthorizationType"] != "NONE"]
+    (authorizer,) = synthesised.properties("AWS::ApiGateway::Authorizer")
+    assert open_ == set(PUBLIC_ROUTES)
+    assert [_path(synthesised, method["ResourceId"]) for method in guarded] == ["/{proxy+}"]
+    assert all(method["AuthorizationType"] == "CUSTOM" and method["AuthorizerId"] for method in guarded)
+    assert authorizer["Type"] == "REQUEST"
+    assert authorizer["AuthorizerResultTtlInSeconds"] == 0
+    assert not authorizer.get("IdentitySource")
+
+
+def test_logs_keep_no_payload_and_not_for_ever(synthesised: Synthesised) -> None:
+    """The gateway logs errors without bodies, the access log names no header or body, every log group expires."""
+    (stage,) = synthesised.properties("AWS::ApiGateway::Stage")
+    (settings,) = stage["MethodSettings"]
+    fields = json.loads(stage["AccessLogSetting"]["Format"]).values()
+    assert settings["LoggingLevel"] == "ERROR"
+    assert settings["DataTraceEnabled"] is False
+    assert stage["TracingEnabled"] is True
+    assert not [field for field in fields if any(word in field for word in ("header", "body", "querystring", ".path"))]
+    assert all(group["RetentionInDays"] in {30, 90} for group in synthesised.properties("AWS::Logs::LogGroup"))
+    assert all(name["LoggingConfig"]["LogGroup"] for name in synthesised.properties("AWS::Lambda::Function"))
+
+
+def test_gateway_takes_modern_tls_and_passes_bytes(synthesised: Synthesised) -> None:
+    """TLS 1.2 is the least, and no body is changed on its way."""
+    (api,) = synthesised.properties("AWS::ApiGateway::RestApi")
+    assert api["SecurityPolicy"] == "SecurityPolicy_TLS13_1_2_2021_06"
+    assert api["BinaryMediaTypes"] == ["*/*"]
+    assert api["EndpointConfiguration"]["Types"] == ["REGIONAL"]
+
+
+def test_the_gateways_own_refusals_have_the_platforms_shape(synthesised: Synthesised) -> None:
+    """Each is JSON with a stable code, a message and the request id, and quotes nothing of the request."""
+    responses = synthesised.properties("AWS::ApiGateway::GatewayResponse")
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= {response["ResponseType"] for response in responses}
+    for response in responses:
+        template = response["ResponseTemplates"]["application/json"]
+        error = json.loads(template)["error"]
+        assert error["code"]
+        assert error["message"]
+        assert error["request_id"] == "$context.requestId"
+        assert "$context.error" not in template
+
+
+def test_production_has_a_firewall_that_keeps_no_samples(stages: dict[str, Synthesised]) -> None:
+    """The web ACL is attached to the API's stage; samples would show API keys, so none are kept."""
+    assert not stages["dev"].of_type("AWS::WAFv2::WebACL")
+    (acl,) = stages["prod"].properties("AWS::WAFv2::WebACL")
+    (association,) = stages["prod"].properties("AWS::WAFv2::WebACLAssociation")
+    visible = [rule["VisibilityConfig"] for rule in acl["Rules"]] + [acl["VisibilityConfig"]]
+    assert not any(each["SampledRequestsEnabled"] for each in visible)
+    assert "/restapis/" in json.dumps(association["ResourceArn"])
+    assert {rule["Name"] for rule in acl["Rules"]} == {
+        *("rate-per-address", "large-bodies"),
+        *("AWSManagedRulesKnownBadInputsRuleSet", "AWSManagedRulesCommonRuleSet"),
+    }
+
+
+def test_no_authorization_rule_is_answered_for_a_whole_stack() -> None:
+    """cdk-nag's rules on authorization are answered on single methods, never on the API or a stack."""
+    from infra_cdk import gateway  # noqa: PLC0415 - importing it starts Node
+
+    source = (gateway.__file__ or "").replace(".pyc", ".py")
+    with open(source, encoding="utf-8") as file:  # noqa: PTH123 - one line is enough
+        lines = [line.strip() for line in file if "APIG4" in line or "COG4" in line]
+    assert lines
+    assert all(line.startswith(('acknowledge(method, "AwsSolutions-', '"AwsSolutions-COG4"')) for line in lines)

@@ -1,0 +1,191 @@
+"""That the parts of a deployment name each other rightly."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_aws.settings import AuthorizerSettings, FallbackSettings, PredictSettings
+from tests.infrastructure.conftest import Synthesised, synthesise
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS: dict[str, type[Any]] = {
+    "authorizer": AuthorizerSettings,
+    "predict": PredictSettings,
+    "fallback": FallbackSettings,
+}
+
+
+def _functions(synthesised: Synthesised) -> dict[str, dict[str, Any]]:
+    """Functions by the last word of their name."""
+    return {each["FunctionName"].rpartition("-")[2]: each for each in synthesised.properties("AWS::Lambda::Function")}
+
+
+def test_every_handler_named_exists(synthesised: Synthesised) -> None:
+    """A handler string is a module of the repository and a function in it."""
+    for function in _functions(synthesised).values():
+        module, _, name = function["Handler"].rpartition(".")
+        source = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        assert name in _bound(ast.parse(source.read_text(encoding="utf-8")))
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Names that a module binds at its top."""
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return names | {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_the_environment_is_what_the_settings_require(synthesised: Synthesised, name: str) -> None:
+    """No setting is missing and none is given that nobody reads."""
+    environment = _functions(synthesised)[name]["Environment"]["Variables"]
+    required = {f"HEADRACE_{field.name.upper()}" for field in fields(SETTINGS[name])}
+    assert {variable for variable in environment if variable.startswith("HEADRACE_")} == required
+    assert environment["POWERTOOLS_SERVICE_NAME"] == name
+
+
+def test_functions_run_where_their_layers_were_built_for(synthesised: Synthesised) -> None:
+    """Python 3.13 on arm64, traced, and everything integrated through the alias."""
+    for function in _functions(synthesised).values():
+        assert function["Runtime"] == "python3.13"
+        assert function["Architectures"] == ["arm64"]
+        assert function["TracingConfig"] == {"Mode": "Active"}
+    assert {alias["Name"] for alias in synthesised.properties("AWS::Lambda::Alias")} == {"live"}
+    for permission in synthesised.properties("AWS::Lambda::Permission"):
+        assert "Live" in permission["FunctionName"]["Ref"]
+
+
+def test_only_production_starts_from_snapshots(stages: dict[str, Synthesised]) -> None:
+    """Authorizer and predict restore from a snapshot in production; concurrency is reserved there alone."""
+    dev, prod = (_functions(stages[name]) for name in ("dev", "prod"))
+    assert {name for name, each in prod.items() if "SnapStart" in each} == {"authorizer", "predict"}
+    assert not [name for name, each in dev.items() if "SnapStart" in each]
+    assert all("ReservedConcurrentExecutions" in each for each in prod.values())
+    assert dev["predict"]["MemorySize"] == 1769
+
+
+def test_every_declared_version_is_hosted_and_scaled(synthesised: Synthesised) -> None:
+    """Each version with `hosting: endpoint` is a model, a variant and a scaling target; the others are not."""
+    models = synthesised.properties("AWS::SageMaker::Model")
+    digests = {each["PrimaryContainer"]["Environment"]["HEADRACE_ARTIFACT_DIGEST"] for each in models}
+    assert digests == {f"sha256:{letter * 64}" for letter in "acd"}
+    targets = sorted(
+        each["ResourceId"] for each in synthesised.properties("AWS::ApplicationAutoScaling::ScalableTarget")
+    )
+    variants = sorted(
+        f"{variant['VariantName']}"
+        for config in synthesised.properties("AWS::SageMaker::EndpointConfig")
+        for variant in config["ProductionVariants"]
+    )
+    assert variants == ["v1", "v1", "v2"]
+    assert [target.partition("-")[2].partition("-")[2] for target in targets] == [
+        *("detection/variant/v1", "detection/variant/v2", "sentiment/variant/v1"),
+    ]
+
+
+def test_scaling_follows_the_declaration_within_the_stages_cap(stages: dict[str, Synthesised]) -> None:
+    """Production takes the declared instances; development is capped at one per variant."""
+    for stage, expected in (("prod", {(2, 4), (1, 4)}), ("dev", {(1, 1)})):
+        targets = stages[stage].properties("AWS::ApplicationAutoScaling::ScalableTarget")
+        assert {(each["MinCapacity"], each["MaxCapacity"]) for each in targets} == expected
+    policies = stages["prod"].properties("AWS::ApplicationAutoScaling::ScalingPolicy")
+    tracked = [each["TargetTrackingScalingPolicyConfiguration"] for each in policies]
+    assert sorted(each["TargetValue"] for each in tracked) == [4, 4, 8]
+    assert {each["PredefinedMetricSpecification"]["PredefinedMetricType"] for each in tracked} == {
+        "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    }
+
+
+def test_endpoints_keep_their_capacity_and_roll_back(stages: dict[str, Synthesised]) -> None:
+    """Deployments keep scaled counts, take declared weights, and are watched by two alarms per variant."""
+    for endpoint in stages["prod"].properties("AWS::SageMaker::Endpoint"):
+        hosted = 2 if endpoint["EndpointName"].endswith("detection") else 1
+        guard = endpoint["DeploymentConfig"]
+        routing = guard["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+        assert endpoint["RetainAllVariantProperties"] is True
+        assert endpoint["ExcludeRetainedVariantProperties"] == [{"VariantPropertyType": "DesiredWeight"}]
+        assert len(guard["AutoRollbackConfiguration"]["Alarms"]) == 2 * hosted
+        # One instance cannot have a canary of half or less.
+        assert routing["Type"] == ("CANARY" if hosted == 2 else "ALL_AT_ONCE")
+
+
+def test_several_instance_types_become_a_pool_in_order(stages: dict[str, Synthesised]) -> None:
+    """The second type is taken when the first cannot be had; a single type is said plainly."""
+    variants = {
+        str(config["ProductionVariants"][0].get("InstanceType")): config["ProductionVariants"][0]
+        for config in stages["prod"].properties("AWS::SageMaker::EndpointConfig")
+    }
+    assert variants["None"]["InstancePools"] == [
+        {"InstanceType": "ml.m5.xlarge", "Priority": 1},
+        {"InstanceType": "ml.c5.xlarge", "Priority": 2},
+    ]
+    assert "InstancePools" not in variants["ml.g5.xlarge"]
+
+
+def test_volume_keys_are_given_only_where_sagemaker_takes_them(synthesised: Synthesised) -> None:
+    """An instance with local storage refuses a key and encrypts in hardware; the others get the stage's key."""
+    for config in synthesised.properties("AWS::SageMaker::EndpointConfig"):
+        local = config["ProductionVariants"][0].get("InstanceType") == "ml.g5.xlarge"
+        assert ("KmsKeyId" in config) is not local
+
+
+def test_what_is_always_on_is_stated(stages: dict[str, Synthesised]) -> None:
+    """Instance-hours by endpoint, counted over all hosted versions, in the app's output and in the stack's."""
+    assert stages["prod"].costs == [
+        "detection: 4 x ml.m5.xlarge (or ml.c5.xlarge) always on = 2920 instance-hours a month; at most 8 under load",
+        "sentiment: 1 x ml.g5.xlarge always on = 730 instance-hours a month; at most 4 under load",
+    ]
+    assert stages["prod"].endpoints["Outputs"]["AlwaysOn"]["Value"] == " | ".join(stages["prod"].costs)
+
+
+def test_alarms_watch_the_declared_objectives(stages: dict[str, Synthesised]) -> None:
+    """Latency alarms stand at the objective in microseconds; errors at fourteen times the budget's rate."""
+    alarms = {
+        each["AlarmName"]: each for each in stages["prod"].properties("AWS::CloudWatch::Alarm") if "AlarmName" in each
+    }
+    assert alarms["headrace-prod-sentiment-v1-latency"]["Threshold"] == 500_000
+    assert alarms["headrace-prod-sentiment-v1-errors"]["Threshold"] == pytest.approx(0.0144)
+    assert alarms["headrace-prod-detection-v2-latency"]["Threshold"] == 300_000
+    assert alarms["headrace-prod-detection-v2-errors"]["Threshold"] == pytest.approx(0.144)
+
+
+@pytest.mark.parametrize(
+    "part", ["Api5Xx", "AuthorizerErrors", "AuthorizerThrottles", "PredictThrottles", "Degradedsentiment"]
+)
+def test_the_platform_is_watched_too(synthesised: Synthesised, part: str) -> None:
+    """Errors, throttles and degraded answers each have an alarm."""
+    assert [name for name in synthesised.of_type("AWS::CloudWatch::Alarm") if name.lower().startswith(part.lower())]
+
+
+def test_each_endpoint_has_a_dashboard(synthesised: Synthesised) -> None:
+    """One page per endpoint, under the endpoint's own name."""
+    boards = {each["DashboardName"] for each in synthesised.properties("AWS::CloudWatch::Dashboard")}
+    assert boards == {each["EndpointName"] for each in synthesised.properties("AWS::SageMaker::Endpoint")}
+
+
+def test_a_third_endpoint_is_one_folder(declared: Path, tmp_path: Path) -> None:
+    """Copying the declarations and adding a folder adds its whole endpoint, and the right to invoke it."""
+    folder = tmp_path / "endpoints"
+    for source in declared.glob("*/*"):
+        (folder / source.parent.name).mkdir(parents=True, exist_ok=True)
+        (folder / source.parent.name / source.name).write_bytes(source.read_bytes())
+    text = (declared / "detection" / "endpoint.yaml").read_text(encoding="utf-8")
+    (folder / "third").mkdir()
+    (folder / "third" / "endpoint.yaml").write_text(text.replace("name: detection", "name: third"), encoding="utf-8")
+    added = synthesise("dev", endpoints=folder, folder=tmp_path, checked=False)
+    names = {each["EndpointName"] for each in added.properties("AWS::SageMaker::Endpoint")}
+    assert names == {"headrace-dev-detection", "headrace-dev-sentiment", "headrace-dev-third"}
+    assert ":endpoint/headrace-dev-third" in str(added.properties("AWS::IAM::Policy"))
+    assert len(added.of_type("AWS::ApplicationAutoScaling::ScalableTarget")) == 5
+
+
+def test_the_repositorys_own_declarations_synthesise(tmp_path: Path) -> None:
+    """Every endpoint that this repository declares becomes one SageMaker endpoint."""
+    own = synthesise("prod", endpoints=ROOT / "endpoints", folder=tmp_path, checked=False)
+    declared = {f"headrace-prod-{path.parent.name}" for path in (ROOT / "endpoints").glob("*/endpoint.yaml")}
+    assert {each["EndpointName"] for each in own.properties("AWS::SageMaker::Endpoint")} == declared

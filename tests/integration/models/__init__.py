@@ -1,0 +1,1 @@
+"""The real models on real texts and photos."""

@@ -1,0 +1,1 @@
+"""Building artifacts: manifests, archives, recipes, sources."""

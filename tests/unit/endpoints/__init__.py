@@ -1,0 +1,1 @@
+"""The endpoints' own pre- and post-processing, on small arrays."""

@@ -1,0 +1,1 @@
+"""Unit tests of the adapters: what they decide before and after a call."""
