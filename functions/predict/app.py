@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from functions.predict import openapi
 from functions.predict.call import Call, begin
 from functions.predict.lean import FastAPI, HTTPException, Request, Response
 from functions.predict.routes import classifications, detections, documents, inference_protocol, models
@@ -38,8 +37,14 @@ def create_app(services: Services) -> FastAPI:
             )
     app.add_exception_handler(HTTPException, _no_route)
     # Built when first asked for: writing the document takes longer than answering a request.
-    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    app.openapi = partial(_document, app)  # type: ignore[method-assign]
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    from functions.predict.openapi import document  # noqa: PLC0415 - a cold start does not pay for documentation
+
+    return document(app)
 
 
 def _guarded(handle: Handle, services: Services, *, route: str) -> Callable[[Request], Awaitable[Response]]:

@@ -5,9 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from functions.predict.schemas.classifications import ClassificationRequest, ClassificationResponse
-from functions.predict.schemas.detections import DetectionRequest, DetectionResponse
-from functions.predict.schemas.models import Model, ModelList
+from functions.predict.schemas.answers import ClassificationResponse, DetectionResponse, Model, ModelList
+from functions.predict.schemas.requests import ClassificationRequest, DetectionRequest
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 from headrace.tensors import DATATYPES
 

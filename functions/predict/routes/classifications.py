@@ -5,7 +5,7 @@ import json
 from functions.predict.bodies import read_json
 from functions.predict.call import Call
 from functions.predict.lean import Response
-from functions.predict.schemas.classifications import ClassificationRequest
+from functions.predict.schemas.requests import ClassificationRequest
 from functions.predict.serve import choose, is_pinned, serve
 from functions.predict.services import Services
 from headrace.errors import InvalidRequest

@@ -7,7 +7,7 @@ from binascii import Error as Base64Error
 from functions.predict.bodies import checked, media_type, read_body, read_json
 from functions.predict.call import Call
 from functions.predict.lean import Response
-from functions.predict.schemas.detections import Base64Image, DetectionOptions, DetectionRequest
+from functions.predict.schemas.requests import Base64Image, DetectionOptions, DetectionRequest
 from functions.predict.serve import choose, is_pinned, serve
 from functions.predict.services import Services
 from headrace.catalog import Endpoint

@@ -4,7 +4,6 @@ import json
 
 from functions.predict.call import Call
 from functions.predict.lean import Response
-from functions.predict.openapi import page
 from functions.predict.services import Services
 
 
@@ -20,6 +19,8 @@ async def openapi(call: Call, _services: Services) -> Response:
 
 async def docs(call: Call, _services: Services) -> Response:
     """The document as a page that loads nothing from anywhere."""
+    from functions.predict.openapi import page  # noqa: PLC0415 - a cold start does not pay for documentation
+
     html = page(call.request.app.openapi())
     return Response(
         html.encode(),

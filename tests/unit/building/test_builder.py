@@ -66,7 +66,7 @@ def test_a_version_that_went_missing_is_built_alone(tmp_path: Path) -> None:
 
 
 def test_a_stopped_build_leaves_nothing_half_made(tmp_path: Path) -> None:
-    """Ctrl-C inside the second version keeps the first, leaves no trace of the second, and the next run makes only that."""
+    """Ctrl-C inside the second version keeps the first and no trace of the second; the next run makes only that."""
     folder, root = make_endpoint(tmp_path / "endpoints" / "toy_six"), tmp_path / "artifacts"
     (folder / "stop").touch()
     with pytest.raises(KeyboardInterrupt):

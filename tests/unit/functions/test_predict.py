@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from functions.predict.schemas.answers import ClassificationResponse, DetectionResponse, ModelList
 from headrace import oip
 from headrace.catalog import Catalog
 from headrace.errors import InvalidRequest, TargetUnavailable
@@ -58,6 +59,18 @@ def test_classifies(gateway: Gateway) -> None:
     assert "x-headrace-degraded" not in answer.headers
     assert answer.headers["x-request-id"] == "5f0c3b52-6d4f-4c0e-9f5a-0f6a5b1c2d3e"
     assert "total;dur=" in answer.headers["server-timing"]
+
+
+def test_answers_are_as_documented(gateway: Gateway) -> None:
+    """What routes write is what the document promises, field by field."""
+    gateway_answers = {
+        ClassificationResponse: gateway.post("/v1/classifications", {"input": ["a", "b"]}),
+        ModelList: gateway.send(event_of("list-models")),
+    }
+    gateway.primary.respond = one_dog
+    gateway_answers[DetectionResponse] = gateway.post("/v1/detections", JPEG, headers={"Content-Type": "image/jpeg"})
+    for schema, answer in gateway_answers.items():
+        assert schema.model_validate(answer.json(), strict=True, extra="forbid").model_dump() == answer.json()
 
 
 def test_a_degraded_answer_says_so(gateway: Gateway) -> None:

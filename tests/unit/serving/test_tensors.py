@@ -34,7 +34,7 @@ def body(kind: str, data: Any, *, shape: tuple[int, ...], **fields: Any) -> byte
 
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_every_number_type_travels_both_ways(kind: str) -> None:
-    """Each numeric datatype gives the same array from flat JSON, nested JSON and raw bytes, and is written back alike."""
+    """Each numeric datatype gives one array from flat JSON, nested JSON and raw bytes, and is written back alike."""
     sign = signature(kind)
     values = [[1, 2], [3, 100]]
     flat = decode_request(body(kind, [1, 2, 3, 100], shape=(2, 2)), signature=sign)

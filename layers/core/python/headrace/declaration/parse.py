@@ -36,7 +36,8 @@ def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | 
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 # An alias can refer to what holds it, or unfold a screenful into gigabytes.
-                return None, [f"{source}:{event.start_mark.line + 1}: aliases are not allowed: write the value out"]
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                return None, [f"{source}:{line}: aliases are not allowed: write the value out"]
         document = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
