@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
-from headrace.declaration.schema import EndpointDeclaration
 
+from headrace.declaration.schema import EndpointDeclaration
 from infra_cdk.capacity import CANARY_PERCENT, Fleet, Variant
 from infra_cdk.observability import Watched, dashboard, degraded_rate, endpoint_alarms
 
@@ -26,9 +24,20 @@ TERMINATION_WAIT_S = 120
 SHIFT_TIMEOUT_S = 3600
 SCALE_OUT_COOLDOWN_S = 60
 SCALE_IN_COOLDOWN_S = 300
+ROLLBACK_ALARMS_MAX = 10
+"""What one endpoint's guardrail may watch (SageMaker API, AutoRollbackConfig)."""
 STARTUP_TIMEOUT_S = 600
 DOWNLOAD_TIMEOUT_S = 600
 _CONCURRENCY = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactStore:
+    """Where artifacts lie, as the platform stack exports it: the bucket, and the key that encrypts it."""
+
+    bucket_name: str
+    bucket_arn: str
+    key_arn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +46,7 @@ class Hosting:
 
     prefix: str
     role: iam.IRole
-    key: kms.IKey
-    artifacts: s3.IBucket
+    artifacts: ArtifactStore
 
 
 class Endpoint(Construct):
@@ -64,8 +72,10 @@ class Endpoint(Construct):
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            production_variants=[self._variant(variant, fleet=fleet, model=models[variant.name]) for variant in fleet.variants],
-            kms_key_id=hosting.key.key_arn if fleet.volume_key_allowed else None,
+            production_variants=[
+                self._variant(variant, fleet=fleet, model=models[variant.name]) for variant in fleet.variants
+            ],
+            kms_key_id=hosting.artifacts.key_arn if fleet.volume_key_allowed else None,
         )
         watched = {
             variant.name: endpoint_alarms(self, declaration, endpoint=self.endpoint_name, variant=variant.name)
@@ -82,7 +92,7 @@ class Endpoint(Construct):
                 sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
             ],
             retain_deployment_config=False,
-            deployment_config=_guarded(fleet, [part.alarm for pair in watched.values() for part in pair]),
+            deployment_config=_guarded(fleet, _rollback_alarms(watched)),
         )
         for variant in fleet.variants:
             self._scaling(variant, fleet=fleet)
@@ -105,7 +115,7 @@ class Endpoint(Construct):
             enable_network_isolation=True,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=image_uri,
-                model_data_url=self._hosting.artifacts.s3_url_for_object(f"{variant.artifact_hex}/model.tar.gz"),
+                model_data_url=f"s3://{self._hosting.artifacts.bucket_name}/{variant.artifact_hex}/model.tar.gz",
                 environment={
                     "HEADRACE_ARTIFACT_DIGEST": f"sha256:{variant.artifact_hex}",
                     "HEADRACE_BATCH_MAX_SIZE": str(batching.max_size),
@@ -151,7 +161,7 @@ class Endpoint(Construct):
             min_capacity=variant.min_instances,
             max_capacity=variant.max_instances,
         )
-        target.add_dependency(self._endpoint)
+        target.node.add_dependency(self._endpoint)
         scaling.CfnScalingPolicy(
             self,
             f"ScalingPolicy-{variant.name}",
@@ -168,6 +178,11 @@ class Endpoint(Construct):
             ),
         )
 
+
+def _rollback_alarms(watched: dict[str, tuple[Watched, Watched]]) -> list[cloudwatch.Alarm]:
+    """Errors of every variant first, then latencies, as many as a guardrail takes."""
+    errors, latencies = ([pair[part].alarm for pair in watched.values()] for part in (0, 1))
+    return [*errors, *latencies][:ROLLBACK_ALARMS_MAX]
 
 
 def _guarded(fleet: Fleet, alarms: list[cloudwatch.Alarm]) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:

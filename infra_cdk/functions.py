@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Size, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -24,6 +24,8 @@ from infra_cdk.stages import StageSettings
 from infra_cdk.storage import Storage
 
 METRICS_NAMESPACE = "Headrace"
+RULES_FOLDER = "/var/task/endpoints"
+"""Lambda unpacks the zip into /var/task; the endpoints' rules keep their paths in it."""
 TENANT_OBJECTS = "tenants/*"
 """Where callers' uploads lie; which tenant's is decided in the function from the authorizer's word."""
 
@@ -79,6 +81,7 @@ class Function(Construct):
             tracing=lambda_.Tracing.ACTIVE,
             memory_size=scale.memory_mb,
             timeout=Duration.seconds(scale.timeout_s),
+            ephemeral_storage_size=Size.mebibytes(scale.scratch_mb),
             reserved_concurrent_executions=scale.reserved_concurrency,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if scale.snap_start else None,
             environment={
@@ -95,6 +98,11 @@ class Function(Construct):
             alias_name="live",
             version=self.function.current_version,
             provisioned_concurrent_executions=scale.provisioned_concurrency or None,
+        )
+        acknowledge(
+            self.function,
+            "AwsSolutions-L1",
+            "Python 3.13 starts quickest on arm64 (77 ms against 94 ms for 3.14, lambda-perf of August 2026)",
         )
         acknowledge(
             self.role,
@@ -142,7 +150,7 @@ class Functions(Construct):
             layers=[layers.vendor, layers.core],
             environment={
                 "HEADRACE_KEYS_TABLE": identity.keys.table_name,
-                "HEADRACE_PEPPER_SECRET": identity.pepper.secret_name,
+                "HEADRACE_PEPPER_SECRET": identity.pepper.secret_arn,
             },
         )
         self.authorizer.allow(["dynamodb:GetItem"], [identity.keys.table_arn])
@@ -158,6 +166,7 @@ class Functions(Construct):
             environment={
                 "HEADRACE_CATALOG": CATALOG_PATH,
                 "HEADRACE_ARTIFACTS_BUCKET": storage.artifacts.bucket_name,
+                "HEADRACE_RULES": RULES_FOLDER,
             },
         )
         self.fallback.allow_reading_objects(

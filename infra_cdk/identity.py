@@ -48,5 +48,5 @@ class Identity(Construct):
         acknowledge(
             self.pepper,
             "AwsSolutions-SMG4",
-            "keys are stored only as hashes made with this pepper: rotating it by itself would revoke every key at once",
+            "keys are stored only as hashes made with this pepper: rotating it alone would revoke every key at once",
         )

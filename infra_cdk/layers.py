@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import jsii
-from aws_cdk import AssetHashType, BundlingOptions, DockerImage, FileSystem, ILocalBundling, IgnoreMode, RemovalPolicy
+from aws_cdk import (
+    AssetHashType,
+    BundlingOptions,
+    CopyOptions,
+    DockerImage,
+    FileSystem,
+    IgnoreMode,
+    ILocalBundling,
+    RemovalPolicy,
+)
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra_cdk.bytecode import compile_tree
-from infra_cdk.wheels import RECIPE, Wheels, installed
+from infra_cdk.wheels import LAMBDA_MACHINE, RECIPE, Wheels, installed
 
 RUNTIME = lambda_.Runtime.PYTHON_3_13
 ARCHITECTURE = lambda_.Architecture.ARM_64
@@ -27,24 +36,25 @@ CATALOG_PATH = "/opt/headrace/catalog.json"
 CORE_EXCLUDE = ("*", "!python/headrace", "!python/headrace_aws", "**/__pycache__")
 _NOT_USED = "local bundling only"
 
-ONNX_LEFT_OUT = frozenset(
-    # tokenizers needs huggingface-hub to download vocabularies by name; ours come out of the artifact.
-    "huggingface-hub anyio click colorama filelock fsspec h11 hf-xet httpcore2 httpx2 httpx2-jsfetch pyyaml tqdm"
-    " truststore"
-    # onnxruntime needs these for its converters and quantisers only.
-    " packaging protobuf flatbuffers"
-    # in the vendor layer already
-    " typing-extensions".split()
+_HUB = (
+    *("huggingface-hub", "anyio", "click", "colorama", "filelock", "fsspec", "h11", "hf-xet", "httpcore2", "httpx2"),
+    *("httpx2-jsfetch", "pyyaml", "tqdm", "truststore"),
 )
+"""tokenizers needs it only to download vocabularies by name; ours come out of the artifact."""
+_CONVERTERS = ("packaging", "protobuf", "flatbuffers")
+"""onnxruntime needs these for its converters and quantisers only."""
+ONNX_LEFT_OUT = frozenset({*_HUB, *_CONVERTERS, "typing-extensions"})
+"""The last is in the vendor layer already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundling:
-    """Where bundles are kept between runs, and the Python that writes their bytecode (None: source only)."""
+    """Where bundles are kept between runs, the Python that writes their bytecode (None: source only), and for what."""
 
     kept: Path
     compiler: Path | None
     compiled_with: str
+    machine: str = LAMBDA_MACHINE
 
 
 @jsii.implements(ILocalBundling)
@@ -56,10 +66,10 @@ class CopiedBundle:
         self._exclude = exclude
         self._bundling = bundling
 
-    def try_bundle(self, output_dir: str, **_options: Any) -> bool:
+    def try_bundle(self, output_dir: str, *_options: Any, **_named: Any) -> bool:
         """Fill `output_dir`; CDK's own filter does the selecting, so the zip and its hash cannot disagree."""
         FileSystem.copy_directory(
-            str(self._source), output_dir, exclude=list(self._exclude), ignore_mode=IgnoreMode.DOCKER
+            str(self._source), output_dir, CopyOptions(exclude=list(self._exclude), ignore_mode=IgnoreMode.DOCKER)
         )
         if self._bundling.compiler is not None:
             compile_tree(Path(output_dir), compiler=self._bundling.compiler)
@@ -74,7 +84,7 @@ class WheelsBundle:
         self._wheels = wheels
         self._bundling = bundling
 
-    def try_bundle(self, output_dir: str, **_options: Any) -> bool:
+    def try_bundle(self, output_dir: str, *_options: Any, **_named: Any) -> bool:
         """Fill `output_dir` with `python/...`."""
         bundling = self._bundling
         folder = installed(
@@ -95,7 +105,7 @@ def bundled(source: Path, *, exclude: tuple[str, ...], local: ILocalBundling, bu
             image=DockerImage.from_registry(_NOT_USED),
             local=local,
             # Part of the asset's hash: another compiler or another trimming is another asset.
-            environment={"COMPILED_WITH": bundling.compiled_with, "RECIPE": RECIPE},
+            environment={"COMPILED_WITH": bundling.compiled_with, "MACHINE": bundling.machine, "RECIPE": RECIPE},
         ),
     )
 
@@ -118,11 +128,9 @@ class Layers(Construct):
 
     def _wheels(self, name: str, *, root: Path, leave_out: frozenset[str], bundling: Bundling) -> lambda_.LayerVersion:
         source = root / "layers" / name
-        wheels = Wheels(source / "requirements.txt", leave_out)
+        wheels = Wheels(source / "requirements.txt", leave_out, bundling.machine)
         local = WheelsBundle(wheels, bundling=bundling)
-        return self._layer(
-            name, bundled(source, exclude=("*", "!requirements.txt"), local=local, bundling=bundling)
-        )
+        return self._layer(name, bundled(source, exclude=("*", "!requirements.txt"), local=local, bundling=bundling))
 
     def _layer(self, name: str, code: lambda_.Code) -> lambda_.LayerVersion:
         return lambda_.LayerVersion(

@@ -6,7 +6,7 @@ those below are about things that CDK makes on its own. No rule on authorization
 
 from __future__ import annotations
 
-from aws_cdk import Acknowledgment, App, Validations
+from aws_cdk import Acknowledgment, App, Stack, Token, Validations
 from cdk_nag import AwsSolutionsChecks
 from constructs import Construct, IConstruct
 
@@ -18,13 +18,16 @@ def review(app: App) -> None:
     Validations.of(app).add_plugins(AwsSolutionsChecks(app), SageMakerRules())
 
 
+def where(stack: Stack) -> str:
+    """`region:account` as cdk-nag writes it in a finding: their names in brackets while they are not known."""
+    region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
+    account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+    return f"{region}:{account}"
+
+
 def acknowledge(construct: IConstruct | Construct, rule: str, reason: str) -> None:
     """Answer one finding on `construct` and below, with the reason kept in the tree's metadata.
 
-    Written as metadata because `Validations.acknowledge()` refuses ids with more than one `::`, which every specific
-    finding of a wildcard (`AwsSolutions-IAM5[Resource::*]` is the plainest) may have.
+    A finding of a wildcard is named whole, such as `AwsSolutions-IAM5[Resource::*]`: another one still stops the synth.
     """
-    if rule.count("::") > 1:
-        construct.node.add_metadata(Validations.ACKNOWLEDGED_RULES_METADATA_KEY, {f"Annotation::{rule}": reason})
-    else:
-        Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))
+    Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
+
 from headrace.declaration.schema import EndpointDeclaration
 
 FAST_BURN = 14.4
@@ -38,10 +39,13 @@ class Watched:
 
 
 def rate(part: cloudwatch.IMetric, whole: cloudwatch.IMetric, *, label: str) -> cloudwatch.MathExpression:
-    """`part / whole`, 0 while there is no traffic."""
+    """`part / whole`, 0 while there is no traffic. `label` must differ from those of its neighbours in a graph."""
+    # Metric ids are shared by all lines of a graph: letters, digits and underscores, a small letter first.
+    suffix = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in label)
+    some, all_ = f"part_{suffix}", f"whole_{suffix}"
     return cloudwatch.MathExpression(
-        expression="IF(whole > 0, FILL(part, 0) / whole, 0)",
-        using_metrics={"part": part, "whole": whole},
+        expression=f"IF({all_} > 0, FILL({some}, 0) / {all_}, 0)",
+        using_metrics={some: part, all_: whole},
         label=label,
         period=_PERIOD,
     )

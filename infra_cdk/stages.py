@@ -14,7 +14,8 @@ class FunctionScale:
 
     `memory_mb` buys CPU as well: 1,769 MB is one whole vCPU (AWS Lambda developer guide, "Configure memory").
     `reserved_concurrency` None leaves the function in the account's shared pool, which is all a new account has.
-    `provisioned_concurrency` and `snap_start` exclude each other on Lambda.
+    `provisioned_concurrency` and `snap_start` exclude each other on Lambda. `scratch_mb` is the size of /tmp, of which
+    SnapStart takes no more than the default.
     """
 
     memory_mb: int
@@ -22,6 +23,7 @@ class FunctionScale:
     reserved_concurrency: int | None = None
     provisioned_concurrency: int = 0
     snap_start: bool = False
+    scratch_mb: int = 512
 
     def __post_init__(self) -> None:
         """Refuse what Lambda would refuse only at deployment."""
@@ -50,6 +52,9 @@ class StageSettings:
         return f"headrace-{self.name}"
 
 
+_ARTIFACTS_MB = 2048
+"""Packed and unpacked artifacts of a few small models side by side."""
+
 DEV = StageSettings(
     name="dev",
     keep_data=False,
@@ -63,7 +68,7 @@ DEV = StageSettings(
     functions={
         "authorizer": FunctionScale(memory_mb=1024, timeout_s=5),
         "predict": FunctionScale(memory_mb=1769, timeout_s=29),
-        "fallback": FunctionScale(memory_mb=3538, timeout_s=29),
+        "fallback": FunctionScale(memory_mb=3538, timeout_s=29, scratch_mb=_ARTIFACTS_MB),
     },
 )
 
@@ -82,7 +87,7 @@ PROD = StageSettings(
         "authorizer": FunctionScale(memory_mb=1024, timeout_s=5, reserved_concurrency=200, snap_start=True),
         "predict": FunctionScale(memory_mb=1769, timeout_s=29, reserved_concurrency=400, snap_start=True),
         # No SnapStart: artifacts are fetched by version at run time, and a snapshot would hold none of them.
-        "fallback": FunctionScale(memory_mb=3538, timeout_s=29, reserved_concurrency=100),
+        "fallback": FunctionScale(memory_mb=3538, timeout_s=29, reserved_concurrency=100, scratch_mb=_ARTIFACTS_MB),
     },
 )
 

@@ -7,7 +7,6 @@ requirements file. A finished folder is kept under a digest of everything that w
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -20,7 +19,9 @@ from infra_cdk.bytecode import RUNTIME, compile_tree
 
 RECIPE = "1"
 """Change it when the trimming below changes: it is part of the digest."""
-PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (34, 28, 27, 26, 24, 17)) + ("manylinux2014_aarch64",)
+LAMBDA_MACHINE = "aarch64"
+"""What the functions run on. Rehearsals put this machine's own name in its place."""
+_MANYLINUX = (*(f"manylinux_2_{minor}" for minor in (34, 28, 27, 26, 24, 17)), "manylinux2014")
 """Amazon Linux 2023 has glibc 2.34; pip takes each tag literally, so every older one that wheels use is named."""
 _INSTALL_TIMEOUT_S = 600
 
@@ -55,11 +56,13 @@ class Wheels:
 
     requirements: Path
     leave_out: frozenset[str] = frozenset()
+    machine: str = LAMBDA_MACHINE
 
     def digest(self, *, compiled_with: str) -> str:
         """Changes with anything that changes the folder's contents."""
-        parts = [RECIPE, compiled_with, self.requirements.read_text(encoding="utf-8"), *sorted(self.leave_out)]
-        return hashlib.sha256("\0".join([*parts, *PLATFORMS, *sorted(_BOTOCORE_SERVICES)]).encode()).hexdigest()[:16]
+        parts = [RECIPE, compiled_with, self.machine, self.requirements.read_text(encoding="utf-8")]
+        parts += [*sorted(self.leave_out), *_MANYLINUX, *sorted(_BOTOCORE_SERVICES), *_DEAD_WEIGHT]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def selected(self) -> str:
         """The requirements file without the packages left out; hashes and environment markers stay."""
@@ -96,24 +99,24 @@ def installed(wheels: Wheels, *, kept: Path, compiler: Path | None, compiled_wit
 
 def _install(wheels: Wheels, target: Path, *, scratch: Path) -> None:
     pins = scratch / "requirements.txt"
-    pins.write_text(_for_lambda(wheels.selected()), encoding="utf-8")
-    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    pins.write_text(pins_for(wheels), encoding="utf-8")
+    platforms = [word for tag in _MANYLINUX for word in ("--platform", f"{tag}_{wheels.machine}")]
     subprocess.run(  # noqa: S603 - this Python's own pip
         [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
+            *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"),
             *("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile"),
+            # pip compares Requires-Python with its own version, not with --python-version; the pins are chosen.
+            "--ignore-requires-python",
             *("--implementation", "cp", "--python-version", RUNTIME, *platforms),
             *("--target", target, "-r", pins),
         ],
-        # Without a fixed time the folder is still the same: pip keeps the times that the wheels carry.
-        env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0"},
         timeout=_INSTALL_TIMEOUT_S,
         check=True,
     )
 
 
-def _for_lambda(pins: str) -> str:
-    """Pins whose environment marker holds on Lambda, without the marker.
+def pins_for(wheels: Wheels) -> str:
+    """The selected pins whose environment marker holds on Lambda, without the marker and with all hashes.
 
     pip judges markers by the Python that runs it, not by `--python-version` (pip documentation, `pip download`), so a
     pin for "Python 3.12 and later" would be skipped by a developer's 3.11.
@@ -124,7 +127,7 @@ def _for_lambda(pins: str) -> str:
         "implementation_name": "cpython",
         "implementation_version": f"{RUNTIME}.0",
         "os_name": "posix",
-        "platform_machine": "aarch64",
+        "platform_machine": wheels.machine,
         "platform_python_implementation": "CPython",
         "platform_release": "",
         "platform_system": "Linux",
@@ -135,7 +138,7 @@ def _for_lambda(pins: str) -> str:
         "extra": "",
     }
     kept: list[str] = []
-    for line in pins.splitlines():
+    for line in wheels.selected().splitlines():
         requirement, *hashes = line.split(" --hash=")
         pin, _, marker = requirement.partition(";")
         if not marker or Marker(marker.strip()).evaluate(lambda_):

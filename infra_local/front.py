@@ -7,17 +7,19 @@ the events and answers look like is decided in ``front_event`` and ``front_answe
 import asyncio
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Protocol
 
 from aiohttp import web
 
 from infra_local import front_answer
-from infra_local.front_answer import Allowed, HttpAnswer
+from infra_local.front_answer import Allowed, HttpAnswer, Refused
 from infra_local.front_event import HttpRequest, authorizer_event, proxy_event
 from infra_local.lambda_api import read_bounded
 from infra_local.lambda_environment import InvocationResult
 from infra_local.lambda_host import InvokeRefusedError
 from infra_local.ports import LOOPBACK
+from infra_local.refusals import Words, render
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 HEADERS_BYTES_MAX = 10_240
@@ -42,7 +44,8 @@ class Front:
         functions: Where both functions run.
         predict: The integration's function.
         authorizer: The authorizer's function.
-        public_routes: (method, path) pairs that need no authorizer.
+        public_routes: (method, path) pairs that need no authorizer: resources of their own, beside ``/{proxy+}``.
+        words: Replaced gateway responses by type; without them, API Gateway's defaults.
         stage: The stage's name, as functions see it.
         timeout_s: The integration timeout.
     """
@@ -54,6 +57,7 @@ class Front:
         predict: str,
         authorizer: str,
         public_routes: frozenset[tuple[str, str]],
+        words: Mapping[str, Words] | None = None,
         stage: str = "local",
         timeout_s: float = INTEGRATION_TIMEOUT_S,
     ) -> None:
@@ -61,12 +65,14 @@ class Front:
         self._predict = predict
         self._authorizer = authorizer
         self._public = public_routes
+        self._public_paths = frozenset(path for _, path in public_routes)
+        self._words = words or {}
         self._stage = stage
         self._timeout_s = timeout_s
         self._port = 0
         self._in_flight = 0
         self._server: asyncio.Server | None = None
-        self._web: web.Server[web.BaseRequest] | None = None
+        self._web: web.Server | None = None
 
     @property
     def url(self) -> str:
@@ -88,7 +94,7 @@ class Front:
         if self._server is not None and self._web is not None:
             self._server.close()
             deadline = asyncio.get_running_loop().time() + grace_s
-            while self._in_flight and asyncio.get_running_loop().time() < deadline:
+            while self._in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
                 await asyncio.sleep(0.02)
             await self._web.shutdown(timeout=0.5)
 
@@ -99,6 +105,8 @@ class Front:
             answer = await self._pass_through(request, request_id)
         finally:
             self._in_flight -= 1
+        if isinstance(answer, Refused):
+            answer = render(answer, words=self._words, request_id=request_id)
         response = web.Response(status=answer.status, body=answer.body)
         for name, value in answer.headers:
             response.headers.add(name, value)
@@ -106,7 +114,7 @@ class Front:
         response.headers["x-amz-apigw-id"] = request_id.replace("-", "")[:16]
         return response
 
-    async def _pass_through(self, request: web.BaseRequest, request_id: str) -> HttpAnswer:
+    async def _pass_through(self, request: web.BaseRequest, request_id: str) -> HttpAnswer | Refused:
         headers = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in request.raw_headers)
         line = len(request.method) + len(request.raw_path)
         if line + sum(len(name) + len(value) for name, value in headers) > HEADERS_BYTES_MAX:
@@ -115,6 +123,9 @@ class Front:
         if len(body) > BODY_BYTES_MAX:
             return front_answer.TOO_LARGE
         path, _, query = request.raw_path.partition("?")
+        is_public = (request.method, path) in self._public
+        if path == "/" or (path in self._public_paths and not is_public):
+            return front_answer.NO_SUCH_PATH
         http = HttpRequest(
             method=request.method,
             path=path,
@@ -124,24 +135,23 @@ class Front:
             source_ip=request.remote or LOOPBACK,
             port=self._port,
         )
-        is_public = (request.method, path) in self._public
         event = proxy_event(http, stage=self._stage, is_public=is_public, request_id=request_id)
         if not is_public:
             verdict = await self._authorize(event)
-            if isinstance(verdict, HttpAnswer):
+            if isinstance(verdict, Refused):
                 return verdict
             event["requestContext"]["authorizer"] = dict(verdict.context)
         return await self._integrate(event)
 
-    async def _authorize(self, event: dict[str, object]) -> Allowed | HttpAnswer:
+    async def _authorize(self, event: dict[str, object]) -> Allowed | Refused:
         asked = authorizer_event(event)
         try:
             result = await self._call(self._authorizer, asked)
         except (InvokeRefusedError, TimeoutError):
-            return front_answer.AUTHORIZER_BROKEN
+            return front_answer.AUTHORIZER_FAILED
         return front_answer.from_authorizer(result, method_arn=asked["methodArn"])
 
-    async def _integrate(self, event: dict[str, object]) -> HttpAnswer:
+    async def _integrate(self, event: dict[str, object]) -> HttpAnswer | Refused:
         try:
             result = await self._call(self._predict, event)
         except TimeoutError:

@@ -41,28 +41,43 @@ class Allowed:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def gateway_answer(status: int, error_type: str, message: str | None, *, key: str = "message") -> HttpAnswer:
-    """Makes one of API Gateway's own answers ("gateway responses"), with its default template."""
-    body = json.dumps({key: message}, separators=(",", ":")).encode()
-    return HttpAnswer(status, body, (("Content-Type", "application/json"), ("x-amzn-ErrorType", error_type)))
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The gateway itself refuses; ``refusals.render`` makes HTTP of it.
+
+    Attributes:
+        type: The gateway response's type.
+        status: Its default status.
+        error_type: What ``x-amzn-ErrorType`` says.
+        message: The default message.
+        key: The member of the default body that holds the message.
+    """
+
+    type: str
+    status: int
+    error_type: str
+    message: str | None
+    key: str = "message"
 
 
-MALFORMED = gateway_answer(502, "InternalServerErrorException", "Internal server error")
-TIMED_OUT = gateway_answer(504, "InternalServerErrorException", "Endpoint request timed out")
-UNAUTHORIZED = gateway_answer(401, "UnauthorizedException", "Unauthorized")
-FORBIDDEN = gateway_answer(
-    403, "AccessDeniedException", "User is not authorized to access this resource with an explicit deny", key="Message"
+_INTERNAL = "InternalServerErrorException"
+_NOT_AUTHORIZED = "User is not authorized to access this resource"
+MALFORMED = Refused("DEFAULT_5XX", 502, _INTERNAL, "Internal server error")
+TIMED_OUT = Refused("INTEGRATION_TIMEOUT", 504, _INTERNAL, "Endpoint request timed out")
+INTEGRATION_FAILED = Refused("INTEGRATION_FAILURE", 500, _INTERNAL, "Internal server error")
+UNAUTHORIZED = Refused("UNAUTHORIZED", 401, "UnauthorizedException", "Unauthorized")
+DENIED = Refused("ACCESS_DENIED", 403, "AccessDeniedException", f"{_NOT_AUTHORIZED} with an explicit deny", "Message")
+NOT_ALLOWED = Refused("ACCESS_DENIED", 403, "AccessDeniedException", _NOT_AUTHORIZED, "Message")
+AUTHORIZER_FAILED = Refused("AUTHORIZER_FAILURE", 500, "AuthorizerFailureException", None)
+AUTHORIZER_MISCONFIGURED = Refused("AUTHORIZER_CONFIGURATION_ERROR", 500, "AuthorizerConfigurationException", None)
+TOO_LARGE = Refused("REQUEST_TOO_LARGE", 413, "RequestTooLargeException", "Request Too Long")
+HEADERS_TOO_LARGE = Refused("DEFAULT_4XX", 431, "BadRequestException", "Request Header Fields Too Large")
+NO_SUCH_PATH = Refused(
+    "MISSING_AUTHENTICATION_TOKEN", 403, "MissingAuthenticationTokenException", "Missing Authentication Token"
 )
-NOT_ALLOWED = gateway_answer(
-    403, "AccessDeniedException", "User is not authorized to access this resource", key="Message"
-)
-AUTHORIZER_BROKEN = gateway_answer(500, "AuthorizerConfigurationException", None)
-INTEGRATION_FAILED = gateway_answer(500, "InternalServerErrorException", "Internal server error")
-TOO_LARGE = gateway_answer(413, "RequestTooLargeException", "Request Too Long")
-HEADERS_TOO_LARGE = gateway_answer(431, "RequestHeaderFieldsTooLarge", "Request Header Fields Too Large")
 
 
-def from_function(result: InvocationResult) -> HttpAnswer:
+def from_function(result: InvocationResult) -> HttpAnswer | Refused:
     """Turns a proxy integration's answer into HTTP; anything not of its shape becomes 502, as at API Gateway."""
     if result.function_error is not None:
         return MALFORMED
@@ -78,7 +93,7 @@ def from_function(result: InvocationResult) -> HttpAnswer:
         return MALFORMED
 
 
-def from_authorizer(result: InvocationResult, *, method_arn: str) -> Allowed | HttpAnswer:
+def from_authorizer(result: InvocationResult, *, method_arn: str) -> Allowed | Refused:
     """Decides what an authorizer's answer means for this request.
 
     Args:
@@ -86,21 +101,21 @@ def from_authorizer(result: InvocationResult, *, method_arn: str) -> Allowed | H
         method_arn: What the policy must allow.
 
     Returns:
-        ``Allowed`` with the context, or the answer that the caller gets instead.
+        ``Allowed`` with the context, or the refusal that the caller gets instead.
     """
     try:
         document = json.loads(result.payload)
         if result.function_error is not None:
             # The one exception text with a meaning of its own.
-            return UNAUTHORIZED if document.get("errorMessage") == "Unauthorized" else AUTHORIZER_BROKEN
+            return UNAUTHORIZED if document.get("errorMessage") == "Unauthorized" else AUTHORIZER_FAILED
         statements = document["policyDocument"]["Statement"]
         context = dict(_context(document.get("context") or {}))
         principal = str(document["principalId"])
         effects = {s["Effect"] for s in _listed(statements) if _applies(s, method_arn)}
     except (ValueError, TypeError, KeyError, AttributeError):
-        return AUTHORIZER_BROKEN
+        return AUTHORIZER_MISCONFIGURED
     if "Deny" in effects:
-        return FORBIDDEN
+        return DENIED
     if "Allow" not in effects:
         return NOT_ALLOWED
     return Allowed({**context, "principalId": principal, "integrationLatency": "0"})

@@ -1,8 +1,8 @@
 """The REST proxy event of one HTTP request, as API Gateway would make it.
 
-Shape: docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html (payload format 1.0);
-which headers are dropped: .../api-gateway-known-issues.html. Every body counts as binary (``binaryMediaTypes: */*``) and
-so arrives in base64.
+Shape: docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html (format 1.0); which
+headers are dropped: .../api-gateway-known-issues.html. Every body counts as binary (``binaryMediaTypes: */*``) and so
+arrives in base64.
 """
 
 import base64
@@ -146,7 +146,7 @@ def _context(request: HttpRequest, *, stage: str, resource: str, request_id: str
 
 
 def _multi(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Collects the values of each name; header names that differ in case alone keep the first one's case."""
+    """Collects the values of each name, in the order given."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)

@@ -47,6 +47,7 @@ class FunctionSpec:
         timeout_s: After this an invocation fails and its environment is replaced.
         memory_mb: Shown to the function and in the log; not enforced.
         concurrency_max: Environments at most.
+        provisioned: Environments kept ready, as provisioned concurrency does.
         queue_max: Invocations that may wait for an environment; beyond, Lambda's 429.
         idle_s: An environment unused for this long is ended.
         init_timeout_s: Import and wiring must be over by then.
@@ -60,6 +61,7 @@ class FunctionSpec:
     timeout_s: float = 29.0
     memory_mb: int = 1024
     concurrency_max: int = 8
+    provisioned: int = 0
     queue_max: int = 256
     idle_s: float = 300.0
     init_timeout_s: float = INIT_TIMEOUT_S
@@ -238,7 +240,9 @@ class Environment:
         _, _, rest = path.partition(_API + "invocation/")
         request_id, _, verb = rest.partition("/")
         if self._current is None or request_id != self._current.request_id or verb not in ("response", "error"):
-            return web.json_response({"errorType": "InvalidRequestID", "errorMessage": "no such invocation"}, status=400)
+            return web.json_response(
+                {"errorType": "InvalidRequestID", "errorMessage": "no such invocation"}, status=400
+            )
         body = await request.content.read()
         self._finish(_answer(body, is_error=verb == "error", request_id=request_id))
         return web.json_response({"status": "OK"}, status=202)
@@ -305,7 +309,9 @@ class Environment:
             self._finish(failed("Runtime.ExitError", message, request_id=request_id))
         error = None
         if not self._initialised:
-            error = self._init_error or failed("Runtime.ExitError", f"Error: Runtime exited before it was ready: {words}")
+            error = self._init_error or failed(
+                "Runtime.ExitError", f"Error: Runtime exited before it was ready: {words}"
+            )
         if self._poll is not None and not self._poll.done():
             self._poll.cancel()
         if self._server is not None:

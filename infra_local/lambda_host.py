@@ -1,7 +1,7 @@
 """Which environment runs which invocation: one at a time each, cold starts on demand, a bound on both.
 
-Where Lambda answers 429 as soon as the concurrency is used up, a laptop with eight environments lets a bounded number of
-invocations wait: the account that this stands in for would have a thousand.
+Where Lambda answers 429 as soon as the concurrency is used up, a laptop with eight environments lets a bounded number
+of invocations wait: the account that this stands in for would have a thousand.
 """
 
 import asyncio
@@ -46,6 +46,7 @@ class _Function:
     idle: list[Environment] = field(default_factory=list)
     pending: deque[Invocation] = field(default_factory=deque)
     init_failures: int = 0
+    first_start: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LambdaHost:
@@ -60,15 +61,25 @@ class LambdaHost:
     def __init__(
         self, functions: list[FunctionSpec], *, log_folder: Path, report: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._functions = {spec.name: _Function(spec, open_log(log_folder, f"lambda-{spec.name}")) for spec in functions}
+        self._functions = {
+            spec.name: _Function(spec, open_log(log_folder, f"lambda-{spec.name}")) for spec in functions
+        }
         self._report = report
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._reaper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to reap idle environments; environments themselves start on demand."""
+        """Begins to start the environments that are kept ready; all others start on demand and are reaped when idle."""
         self._reaper = asyncio.ensure_future(self._reap())
+        for function in self._functions.values():
+            self._scale_out(function)
+
+    async def first_starts(self) -> None:
+        """Waits until each function that has environments kept ready was ready once, or failed once."""
+        for function in self._functions.values():
+            if function.spec.provisioned:
+                await function.first_start.wait()
 
     async def stop(self, *, grace_s: float = 5.0) -> None:
         """Lets running invocations end within the grace period, then ends every environment."""
@@ -76,13 +87,16 @@ class LambdaHost:
         if self._reaper is not None:
             self._reaper.cancel()
         deadline = time.monotonic() + grace_s
-        while any(e.busy for f in self._functions.values() for e in f.environments) and time.monotonic() < deadline:
+        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.02)
         for task in self._tasks:
             if task.get_name() == "async-invocation":
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)  # a start under way first becomes a process to end
         await asyncio.gather(*(e.stop() for f in self._functions.values() for e in list(f.environments)))
+
+    def _busy(self) -> bool:
+        return any(environment.busy for f in self._functions.values() for environment in f.environments)
 
     def names(self) -> list[str]:
         """Returns the names of all functions."""
@@ -120,7 +134,9 @@ class LambdaHost:
         busy = sum(1 for e in function.environments if e.busy)
         if waiting >= function.spec.queue_max + function.spec.concurrency_max - busy:
             raise InvokeRefusedError(429, "TooManyRequestsException", "Rate Exceeded.")
-        invocation = Invocation(payload, trace_id or "Root=1-00000000-000000000000000000000000;Sampled=0", client_context)
+        invocation = Invocation(
+            payload, trace_id or "Root=1-00000000-000000000000000000000000;Sampled=0", client_context
+        )
         if function.idle:
             function.idle.pop().give(invocation)
         else:
@@ -129,7 +145,7 @@ class LambdaHost:
         return await invocation.result
 
     def invoke_later(self, name: str, payload: bytes) -> str:
-        """Accepts an event for asynchronous invocation: tried three times, as Lambda does, then dropped with a log line.
+        """Accepts an event for asynchronous invocation: tried three times, as on Lambda, then dropped with a report.
 
         Returns:
             A request id.
@@ -155,7 +171,7 @@ class LambdaHost:
 
     def _find(self, name: str) -> _Function:
         # A name, a partial ARN or a full one, each perhaps with a qualifier.
-        plain = name.split(":function:")[-1].split(":")[0]
+        plain = name.rpartition(":function:")[2].partition(":")[0]
         function = self._functions.get(plain)
         if function is None:
             message = f"Function not found: arn:aws:lambda:us-east-1:123456789012:function:{plain}"
@@ -165,21 +181,25 @@ class LambdaHost:
         return function
 
     def _scale_out(self, function: _Function) -> None:
+        spec = function.spec
         starting = sum(1 for e in function.environments if not e.initialised)
         waiting = sum(1 for invocation in function.pending if not invocation.result.done())
-        while waiting > starting and len(function.environments) < function.spec.concurrency_max:
+        wanted = max(0, waiting - starting)
+        if function.init_failures < CRASH_LOOP_FAILURES:  # what never starts is not kept ready, only tried on demand
+            wanted = max(wanted, spec.provisioned - len(function.environments))
+        for _ in range(min(wanted, spec.concurrency_max - len(function.environments))):
             environment = Environment(
-                function.spec,
+                spec,
                 log=function.log,
                 on_ready=lambda ready: self._ready(function, ready),
                 on_gone=lambda gone, error: self._gone(function, gone, error),
             )
             function.environments.add(environment)
             self._spawn(environment.start(), name="environment-start")
-            starting += 1
 
     def _ready(self, function: _Function, environment: Environment) -> None:
         function.init_failures = 0
+        function.first_start.set()
         while function.pending:
             invocation = function.pending.popleft()
             if not invocation.result.done():
@@ -193,6 +213,7 @@ class LambdaHost:
             function.idle.remove(environment)
         if error is not None:
             function.init_failures += 1
+            function.first_start.set()
             # On Lambda the invocation that caused the cold start gets its error; here, the one that waited longest.
             while function.pending:
                 invocation = function.pending.popleft()
@@ -210,7 +231,8 @@ class LambdaHost:
             await asyncio.sleep(_REAP_PERIOD_S)
             for function in self._functions.values():
                 expired = [e for e in function.idle if time.monotonic() - e.idle_since > function.spec.idle_s]
-                for environment in expired:
+                spare = max(0, len(function.environments) - function.spec.provisioned)
+                for environment in expired[:spare]:
                     function.idle.remove(environment)
                     self._spawn(environment.stop(), name="environment-stop")
 

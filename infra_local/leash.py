@@ -1,9 +1,9 @@
 """Starts a program that dies when its parent dies, even when the parent is killed with SIGKILL.
 
-Run as a script (``python -I -S leash.py PARENT_PID PROGRAM ARG...``) so that it costs a bare interpreter and no import of
-the platform. On Linux the kernel does the watching (``prctl(2)``, ``PR_SET_PDEATHSIG``) and this process becomes the
-program. Elsewhere, or with ``--pipe``, a forked watcher reads a pipe whose writing end only the parent holds: end of file
-means that the parent is gone.
+Run as a script (``python -I -S leash.py PARENT_PID PROGRAM ARG...``) so that it costs a bare interpreter and no import
+of the platform. On Linux the kernel does the watching (``prctl(2)``, ``PR_SET_PDEATHSIG``) and this process becomes the
+program. Elsewhere, or with ``--pipe``, a forked watcher reads a pipe whose writing end only the parent holds: end of
+file means that the parent is gone.
 
 The kernel's signal follows the *thread* that forked, so start children from a thread that lives as long as they should.
 """

@@ -89,8 +89,8 @@ async def start_child(
         log: An existing file; standard output and error are appended to it.
     """
     kernel_watches = sys.platform.startswith("linux")
-    start_byte = log.stat().st_size
     with log.open("ab") as output:
+        start_byte = output.tell()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *command),
             env=dict(environment),
@@ -98,7 +98,7 @@ async def start_child(
             stdin=DEVNULL if kernel_watches else PIPE,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor alone, which stops children in order
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops children in order
         )
     return Child(name, process, log, start_byte)
 

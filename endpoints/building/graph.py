@@ -1,9 +1,11 @@
 """An ONNX graph, written node by node: what the converters in the endpoint folders share.
 
-Node and tensor names come from a counter, so that the same calls give the same bytes: an artifact's digest depends on them.
+Node and tensor names come from a counter, so that the same calls give the same bytes: an artifact's digest depends on
+them.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +37,7 @@ class Graph:
         self._nodes.append(helper.make_node("Identity", [tensor], [name], name=f"out_{name}"))
         self._outputs.append(helper.make_tensor_value_info(name, _element_type(dtype), shape))
 
-    def constant(self, value: np.ndarray) -> str:
+    def constant(self, value: np.ndarray | np.generic) -> str:
         """Stores a weight; an equal one is stored once."""
         array = np.ascontiguousarray(value).reshape(value.shape)  # ascontiguousarray makes a scalar one-dimensional
         key = (str(array.dtype), array.shape, array.tobytes())
@@ -45,11 +47,11 @@ class Graph:
             self._known[key] = name
         return self._known[key]
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node with one output."""
         return self.ops(kind, *inputs, outputs=1, **attributes)[0]
 
-    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: object) -> list[str]:
+    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
         """Adds a node with several outputs."""
         number = len(self._nodes)
         names = [f"t{number}" if outputs == 1 else f"t{number}_{index}" for index in range(outputs)]

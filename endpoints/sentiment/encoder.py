@@ -19,6 +19,7 @@ NORM_EPSILON = 1e-12
 MASKED = np.float32(-1e9)  # exp of it is 0 in every precision: padding takes no attention at all
 LENGTH_MIN = np.float32(1e-9)  # keeps the division by a vector's length finite
 
+
 @dataclass(frozen=True, slots=True)
 class EncoderInputs:
     """Names of the tensors that the encoder reads.
@@ -53,7 +54,8 @@ def add_encoder(graph: Graph, weights: dict[str, np.ndarray], *, inputs: Encoder
 
 def _embed(graph: Graph, weights: dict[str, np.ndarray], inputs: EncoderInputs) -> str:
     words = graph.op("Gather", graph.constant(weights["embeddings.word_embeddings.weight"]), inputs.input_ids)
-    # Positions by Slice, not by Range and Gather: that pattern trips a fusion of ONNX Runtime 1.31. The segment is always 0.
+    # Positions by Slice, not by Range and Gather: that pattern trips a fusion of ONNX Runtime 1.31.
+    # The segment is always 0, so its row is part of the table.
     table = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     length = graph.slice(graph.op("Shape", inputs.input_ids), axis=0, start=1, stop=2)
     zero, first = graph.constant(np.array([0], np.int64)), graph.constant(np.array([0], np.int64))
@@ -102,7 +104,7 @@ def _norm(graph: Graph, weights: dict[str, np.ndarray], prefix: str, tensor: str
 
 
 def _gelu(graph: Graph, tensor: str) -> str:
-    """x · Φ(x), in the shape that ONNX Runtime fuses into one kernel (opset 17 has no Gelu)."""
+    """The Gaussian error linear unit, in the shape that ONNX Runtime fuses into one kernel (opset 17 has no Gelu)."""
     error = graph.op("Erf", graph.op("Div", tensor, graph.constant(np.float32(2**0.5))))
     shifted = graph.op("Add", error, graph.constant(np.float32(1)))
     return graph.op("Mul", graph.op("Mul", tensor, shifted), graph.constant(np.float32(0.5)))

@@ -83,7 +83,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         problems.append("HEADRACE_ARTIFACT_DIGEST must be sha256: and 64 hexadecimal digits")
     threads = int(number("HEADRACE_THREADS", default=0, high=THREADS_MAX)) or usable_cores()
     settings = Settings(
-        host=environment.get("HEADRACE_HOST", "").strip() or Settings.host,
+        host=environment.get("HEADRACE_HOST", "").strip() or "0.0.0.0",
         port=int(number("SAGEMAKER_BIND_TO_PORT", default=8080, high=PORT_MAX)),
         model_dir=Path(environment.get("HEADRACE_MODEL_DIR", "").strip() or "/opt/ml/model"),
         artifact_digest=digest,

@@ -16,7 +16,7 @@ from endpoints.serving.errors import BadInput
 DEPTH_MAX = 64
 
 
-def load_object(raw: bytes | memoryview) -> dict[str, Any]:
+def load_object(raw: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Args:
@@ -40,20 +40,19 @@ def load_object(raw: bytes | memoryview) -> dict[str, Any]:
     return document
 
 
-def refuse_duplicates(raw: bytes | memoryview, *, keys: int) -> None:
+def refuse_duplicates(text: bytes, *, keys: int) -> None:
     """Refuse duplicate keys.
 
     Every key costs one colon, so a text with exactly as many colons as its parsed form has keys holds no duplicate:
     the usual request is settled by one scan. Only where strings hold colons is it parsed again, key by key.
 
     Args:
-        raw: The JSON text.
+        text: The JSON.
         keys: How many keys its parsed form has, over all objects in it.
 
     Raises:
         BadInput: A key occurs twice in one object.
     """
-    text = raw if isinstance(raw, bytes) else bytes(raw)
     if text.count(b":") == keys:
         return
     try:

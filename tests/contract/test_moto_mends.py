@@ -85,7 +85,7 @@ def moto_url(invocations: Invocations, tmp_path_factory: pytest.TempPathFactory)
         while True:
             assert child.alive, log.read_text()
             try:
-                with urllib.request.urlopen(f"{url}/moto-api/data.json"):
+                with urllib.request.urlopen(f"{url}/moto-api/data.json"):  # noqa: S310 - our own loopback address
                     break
             except urllib.error.URLError:
                 runner.run(asyncio.sleep(0.1))

@@ -1,6 +1,7 @@
 """The front makes of HTTP what API Gateway would, and of a function's answer HTTP again."""
 
 import base64
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,11 +129,12 @@ async def test_authorizer_refusals(front: Front, key: str, status: int, body: di
 
 
 async def test_public_routes_ask_nobody(front: Front) -> None:
-    """A public route needs no key, and only with its own method."""
+    """A public route needs no key; its other methods, and the root, are no routes at all."""
     event = await event_of(front, "/open", headers={})
     assert event["resource"] == "/open"
     assert "authorizer" not in event["requestContext"]
-    assert (await call(front, "/open", method="POST", headers={}))[0] == 401
+    assert (await call(front, "/open", method="POST"))[0] == 403
+    assert (await call(front, "/"))[0] == 403
 
 
 async def test_binary_answers_and_repeated_headers(front: Front) -> None:
@@ -156,7 +158,7 @@ async def test_failures_behind_the_gateway(front: Front) -> None:
 
 async def test_limits(front: Front) -> None:
     """10 MB of body at the gateway, 6 MB of event at Lambda, 10,240 bytes of headers."""
-    assert (await call(front, "/v1/x", method="POST", data=bytes(BODY_BYTES_MAX + 1)))[0] == 413
-    assert (await call(front, "/v1/x", method="POST", data=bytes(5_000_000)))[0] == 413
+    assert (await call(front, "/v1/x", method="POST", data=io.BytesIO(bytes(BODY_BYTES_MAX + 1))))[0] == 413
+    assert (await call(front, "/v1/x", method="POST", data=io.BytesIO(bytes(5_000_000))))[0] == 413
     assert (await call(front, "/v1/x", headers={**GOOD, "x-long": "x" * 10_240}))[0] == 431
     assert (await call(front, "/v1/x", headers={**GOOD, "x-long": "x" * 9_000}))[0] == 200

@@ -113,7 +113,7 @@ async def test_crash_fails_its_own_invocation_alone(host: Host) -> None:
 
 @pytest.mark.asyncio
 async def test_failure_at_import_is_answered_and_reported(host: Host) -> None:
-    """A function that cannot start answers every caller at once, and a loop of it is reported with its last log lines."""
+    """A function that cannot start answers every caller at once; a loop of it is reported with its last log lines."""
     reports: list[str] = []
     async with host(spec("broken"), report=reports.append) as running:
         results = [await running.invoke("broken", b"{}") for _ in range(3)]
@@ -182,7 +182,7 @@ async def test_unmodified_boto3_invokes(host: Host) -> None:
     """boto3 pointed at the Invoke API sees answers, function errors, 404, bad JSON, Event and DryRun as from AWS."""
     async with host(spec("misbehave")) as running:
         server = await asyncio.get_running_loop().create_server(web.Server(LambdaApi(running)), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
+        port: int = server.sockets[0].getsockname()[1]
         client = boto3.client(
             "lambda",
             endpoint_url=f"http://127.0.0.1:{port}",
@@ -194,7 +194,7 @@ async def test_unmodified_boto3_invokes(host: Host) -> None:
 
         def talk() -> None:
             answer = client.invoke(FunctionName="misbehave", Payload=b"{}")
-            assert "FunctionError" not in answer
+            assert answer.get("FunctionError") is None
             assert int(answer["Payload"].read()) > 0
             answer = client.invoke(FunctionName="misbehave:$LATEST", Payload=event(do="raise"))
             assert answer["FunctionError"] == "Unhandled"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ class Served:
     def infer(self, rows: list[list[float]], **fields: Any) -> tuple[int, dict[str, Any]]:
         """Ask for rows of the input `x`."""
         body = {
-            "inputs": [{"name": "x", "datatype": "FP32", "shape": [len(rows), len(rows[0])], "data": sum(rows, [])}],
+            "inputs": [
+                {"name": "x", "datatype": "FP32", "shape": [len(rows), len(rows[0])], "data": list(chain(*rows))}
+            ],
             **fields,
         }
         status, _, answer = self.request("POST", "/invocations", json.dumps(body).encode())

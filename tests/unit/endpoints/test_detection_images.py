@@ -128,9 +128,9 @@ def test_a_second_header_does_not_slip_through() -> None:
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
 def test_bombs_in_metadata_are_refused(name: bytes) -> None:
-    """Text and colour profiles that unpack to 100 MB are not unpacked."""
+    """Text and colour profiles that unpack to 20 MB are not unpacked."""
     heads = {b"zTXt": b"a\x00\x00", b"iTXt": b"a\x00\x01\x00\x00\x00", b"iCCP": b"a\x00\x00"}
-    bomb = chunk(name, heads[name] + zlib.compress(b"\x00" * 100_000_000))
+    bomb = chunk(name, heads[name] + zlib.compress(b"\x00" * 20_000_000))
     assert refusal(png(8, 8, bomb, rows=b"\x00" * 8 * 25)).code == "image_corrupt"
 
 

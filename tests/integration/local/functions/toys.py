@@ -1,5 +1,7 @@
 """Toy Lambda functions that the local platform's tests run in real awslambdaric processes."""
 
+import base64
+import json
 import os
 import sys
 import time
@@ -44,9 +46,6 @@ def misbehave(event: dict[str, Any], context: Any) -> Any:
 
 def proxy(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answers like a web application behind a REST API: the event itself, or what the query asks for."""
-    import base64
-    import json
-
     query = event["queryStringParameters"] or {}
     if query.get("answer") == "malformed":
         return {"nonsense": True}

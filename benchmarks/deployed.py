@@ -1,0 +1,105 @@
+"""The functions' environment as deployed, with the catalog of this repository's endpoints and AWS replaced by a stub."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from benchmarks.conditions import ROOT
+from benchmarks.processes import HOST, SCRATCH, Program, free_port, running
+
+PREFIX = "headrace-bench"
+LEAN = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""Set in our functions: pydantic otherwise reads the metadata of every installed distribution."""
+
+
+class NoCatalog(RuntimeError):
+    """The endpoints' declarations do not compile; the message is the compiler's."""
+
+
+def environment(*, stub_port: int = 9) -> dict[str, str]:
+    """What a function finds in its environment, but for `LEAN`.
+
+    Args:
+        stub_port: Where the stub of the SageMaker runtime listens.
+    """
+    return {
+        "HEADRACE_STAGE": "bench",
+        "HEADRACE_PREFIX": PREFIX,
+        "HEADRACE_CATALOG": str(_catalog()),
+        "HEADRACE_INPUTS_BUCKET": "inputs",
+        "HEADRACE_ARTIFACTS_BUCKET": "artifacts",
+        "HEADRACE_FALLBACK_FUNCTION": "fallback",
+        "HEADRACE_KEYS_TABLE": "keys",
+        "HEADRACE_PEPPER_SECRET": "pepper",
+        "HEADRACE_RULES": str(ROOT / "endpoints"),
+        "POWERTOOLS_SERVICE_NAME": "bench",
+        "POWERTOOLS_METRICS_NAMESPACE": "Headrace",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        # As in Lambda: credentials lie in the environment, and nobody is asked for them.
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://{HOST}:{stub_port}",
+        "NAIVE_ENDPOINT": f"{PREFIX}-sentiment",
+    }
+
+
+def _catalog() -> Path:
+    path = SCRATCH / "catalog.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "headrace.declaration", "endpoints", "-o", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoCatalog(done.stderr or done.stdout)
+    return path
+
+
+@contextlib.contextmanager
+def stub() -> Iterator[Program]:
+    """Run the stub of the SageMaker runtime until the block ends."""
+
+    def ready(port: int) -> bool:
+        with socket.create_connection((HOST, port), timeout=1):
+            return True
+
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.runtime_stub", str(port)]
+    with running("runtime-stub", command, port=port, environment={}, ready=ready) as program:
+        yield program
+
+
+def classification_event() -> dict[str, Any]:
+    """`events/predict/classify.json`."""
+    event: dict[str, Any] = json.loads((ROOT / "events" / "predict" / "classify.json").read_text(encoding="utf-8"))
+    return event
+
+
+def photo() -> bytes:
+    """A photo that scikit-learn ships: JPEG, 640 by 427 pixels, 190 KB."""
+    found = util.find_spec("sklearn")
+    assert found is not None  # noqa: S101 - a requirement of the model builds
+    assert found.origin is not None  # noqa: S101 - it is a package on disk
+    return (Path(found.origin).parent / "datasets" / "images" / "china.jpg").read_bytes()
+
+
+def detection_event(*, raw: bool) -> dict[str, Any]:
+    """A proxy event that asks for the objects in `photo`: as the body itself, or as base64 in JSON."""
+    event = classification_event()
+    kind = "image/jpeg" if raw else "application/json"
+    body = photo() if raw else json.dumps({"image": {"base64": base64.b64encode(photo()).decode()}}).encode()
+    event["path"] = "/v1/detections"
+    event["requestContext"]["path"] = "/live/v1/detections"
+    event["headers"]["Content-Type"] = kind
+    event["multiValueHeaders"]["Content-Type"] = [kind]
+    event["body"] = base64.b64encode(body).decode()
+    return event

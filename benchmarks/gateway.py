@@ -1,0 +1,129 @@
+"""`python -m benchmarks gateway`: the gateway's own time per request, and where it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.arithmetic import percentile, spread
+from benchmarks.conditions import ROOT, conditions
+from benchmarks.deployed import LEAN, environment, stub
+from benchmarks.processes import SCRATCH
+from benchmarks.report import Report, Table, Target
+from benchmarks.rounds import say
+
+COUNT = 400
+RUNS = 3
+QUICK_COUNT = 40
+CPU_TARGET_MS = 3.0
+PROBE_S_MAX = 300
+PACKAGES = ("fastapi", "starlette", "pydantic", "mangum", "aws-lambda-powertools", "boto3", "botocore")
+NOTES = (
+    "The handler is called in a process of its own, as Lambda calls it: one event at a time, from a real API Gateway proxy "
+    "event to the proxy answer. Its boto3 talks to a stub of the SageMaker runtime in another process on loopback, which "
+    "answers at once. Logs and metrics are written to the null device.",
+    "CPU is that of the whole process (all threads, user and system) per call, so neither the stub nor waiting counts; the "
+    "part of boto3 that talks to the endpoint does count as the gateway's own.",
+    "Own wall time = handler time less the round trip of the same bytes over a plain socket, which stands for endpoint and "
+    "network. Server-Timing's own split (total less target) is quoted too; there the target contains boto3's time.",
+    "The parts are measured in turns with the whole, call by call: `without boto3` runs the same application over ports in "
+    "memory, `framework` is Mangum and FastAPI around an empty route, `boto3` is the bare client's call, `JSON` is strict "
+    "parsing of the body and the endpoint's request and answer. Parts overlap a little and need not add up exactly.",
+    "`hand-over and waiting` is what is left: the thread that bounds the call in time, and caches gone cold meanwhile.",
+)
+
+Figures = dict[str, dict[str, list[float]]]
+
+
+def run(*, quick: bool = False) -> Report:
+    """Measure the gateway.
+
+    Args:
+        quick: A few calls, to see that the benchmark itself works.
+    """
+    count, runs = (QUICK_COUNT, 1) if quick else (COUNT, RUNS)
+    report = Report(
+        "gateway", "The gateway's own time per request", conditions(PACKAGES, repetitions=f"{runs} processes of {count} calls")
+    )
+    measured: dict[str, list[Figures]] = {}
+    with stub() as program:
+        for turn in range(runs):
+            say(f"gateway: process {turn + 1} of {runs}")
+            for case, figures in _probe(program.port, count=count).items():
+                measured.setdefault(case, []).append(figures)
+    for case, several in measured.items():
+        report.tables += [_whole_table(case, several), _parts_table(case, several)]
+    report.targets += [_target(case, several) for case, several in measured.items()]
+    report.notes += NOTES
+    report.raw = {
+        case: {
+            part: {kind: [value for figures in several for value in figures[part][kind]] for kind in several[0][part]}
+            for part in several[0]
+        }
+        for case, several in measured.items()
+    }
+    return report
+
+
+def _probe(port: int, *, count: int) -> dict[str, Figures]:
+    output = SCRATCH / "gateway.json"
+    command = [sys.executable, "-m", "benchmarks.gateway_probe", str(output), str(count)]
+    settings = {**os.environ, **environment(stub_port=port), **LEAN}
+    subprocess.run(command, cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX)
+    found: dict[str, Figures] = json.loads(output.read_text(encoding="utf-8"))
+    return found
+
+
+def _own_wall(figures: Figures) -> list[float]:
+    """Handler time less the bare round trip next to it, call by call, in milliseconds."""
+    pairs = zip(figures["handler"]["wall_ms"], figures["round trip"]["wall_ms"], strict=True)
+    return [whole - trip for whole, trip in pairs]
+
+
+def _server_timing(figures: Figures) -> list[float]:
+    pairs = zip(figures["handler"]["wall_ms"], figures["handler"]["target_ms"], strict=True)
+    return [whole - target for whole, target in pairs]
+
+
+def _over_runs(several: list[Figures], pick: Any, share: float) -> str:
+    return spread([percentile(pick(figures), share) for figures in several]).text()
+
+
+def _target(case: str, several: list[Figures]) -> Target:
+    own = spread([percentile(figures["handler"]["cpu_ms"], 0.5) for figures in several])
+    return Target(f"{case}: own CPU time, p50", f"≤ {CPU_TARGET_MS:g} ms", f"{own.text()} ms", own.median <= CPU_TARGET_MS)
+
+
+def _whole_table(case: str, several: list[Figures]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for name, pick in (
+        ("own CPU", lambda figures: figures["handler"]["cpu_ms"]),
+        ("own wall (handler less bare round trip)", _own_wall),
+        ("own wall by Server-Timing (boto3 counted as target)", _server_timing),
+        ("whole handler, wall", lambda figures: figures["handler"]["wall_ms"]),
+        ("bare round trip, wall", lambda figures: figures["round trip"]["wall_ms"]),
+    ):
+        rows.append((name, *(_over_runs(several, pick, share) for share in (0.5, 0.99))))
+    return Table(f"{case}: milliseconds per request", ("what", "p50", "p99"), tuple(rows))
+
+
+def _parts_table(case: str, several: list[Figures]) -> Table:
+    def cpu(part: str) -> float:
+        return spread([percentile(figures[part]["cpu_ms"], 0.5) for figures in several]).median
+
+    whole, framework, silent = cpu("handler"), cpu("framework"), cpu("without boto3 and telemetry")
+    reported, boto3 = cpu("without boto3"), cpu("boto3")
+    parts = {
+        "framework (Mangum, FastAPI, an empty route)": framework,
+        "application (its JSON included)": silent - framework,
+        "telemetry (log line and metrics)": reported - silent,
+        "boto3 (InvokeEndpoint)": boto3,
+        "hand-over and waiting": whole - reported - boto3,
+        "whole handler": whole,
+        "of the application: JSON of body, request and answer": cpu("json"),
+    }
+    rows = tuple((name, f"{value:.3f}", f"{value / whole:.0%}") for name, value in parts.items())
+    return Table(f"{case}: where the CPU goes (p50, ms)", ("part", "ms", "share"), rows)

@@ -1,0 +1,1 @@
+"""What the import and cold start of `predict` are compared with."""

@@ -1,0 +1,1 @@
+"""The servers that the serving program is compared with, written as their users write them."""

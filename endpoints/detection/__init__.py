@@ -1,0 +1,1 @@
+"""Object detection: YOLOv3-tiny on the COCO classes."""

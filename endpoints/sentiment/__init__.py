@@ -1,0 +1,1 @@
+"""Three-class sentiment: MiniLM and a bag of word pieces."""

@@ -1,0 +1,230 @@
+"""Decides, by running the model for a few seconds before the first caller, how it is best served.
+
+Four questions: may requests share a run (outputs on axis 0, rows independent of their neighbours); how long does a
+batch of n rows take (the service-time curve, whose knee caps the batch); is preprocessing slow enough to leave the
+event loop; and does a second session on all cores pay for its memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from endpoints.serving.errors import ServingError
+from endpoints.serving.runner import ONNX_FILE, LoadError, Prepared, Runner
+from endpoints.serving.sessions import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CURVE_ROWS_MAX = 64
+CURVE_BUDGET_S = 4.0  # for the whole curve; a heavy model is measured at fewer sizes
+KNEE = 0.95  # the smallest batch within 5 % of the best rate: larger ones only add latency
+INLINE_BATCH_S = 0.0005  # a thread hop costs about 0.1 ms and halves the throughput of micro models (facts: D.2)
+INLINE_RATE_MIN = 0.7  # of the best rate, under that bound, for inline running to be worth it
+SLOW_PREPROCESS_S = 0.0003
+WIDE_PAYS = 0.8  # all cores must cut a lone request's time by a fifth to be worth a second copy of the weights
+WIDE_MEMORY_SHARE = 0.25  # of the memory available, for that copy
+_TOLERANCE = 0.02  # of the largest value: dynamic quantisation lets neighbours move a scale a little
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What warm-up measured.
+
+    Attributes:
+        curve: (rows, seconds) of one batch, rows ascending.
+        batch_rows_max: The cap.
+        inline: Whether batches run on the event loop.
+        preprocess_slow: Whether preprocessing must leave the event loop.
+        wide: Whether sessions[1] (all cores) exists and pays.
+    """
+
+    curve: tuple[tuple[int, float], ...]
+    batch_rows_max: int
+    inline: bool
+    preprocess_slow: bool
+    wide: bool
+
+    def batch_s(self, rows: int) -> float:
+        """Predict a batch's service time: linear between measured sizes, proportional beyond the last."""
+        before_rows, before_s = 0, 0.0
+        for at_rows, at_s in self.curve:
+            if rows <= at_rows:
+                if not before_rows:
+                    return at_s
+                return before_s + (at_s - before_s) * (rows - before_rows) / (at_rows - before_rows)
+            before_rows, before_s = at_rows, at_s
+        return before_s * rows / before_rows
+
+    @property
+    def rows_per_s(self) -> float:
+        """Throughput of one worker at the cap."""
+        return self.batch_rows_max / self.batch_s(self.batch_rows_max)
+
+
+def warm_up(runner: Runner, *, threads: int, batch_rows_max: int = 0) -> Profile:
+    """Run a real request, prove batching, measure, and open the second session where it pays.
+
+    Args:
+        runner: Freshly loaded, with sessions[0] computing on the calling thread.
+        threads: Cores to plan for.
+        batch_rows_max: The operator's cap; 0 takes the knee.
+
+    Returns:
+        The profile; `runner.batchable` and `runner.sessions` are set to match.
+
+    Raises:
+        LoadError: The example request fails: the model cannot be served.
+    """
+    tensors, parameters = runner.example()
+    try:
+        example = runner.prepare(tensors, parameters)
+    except ServingError as error:
+        raise LoadError(f"the warm-up request was refused: {error.message}") from error
+    (result,) = runner.compute([example])
+    if isinstance(result, ServingError):
+        hint = (
+            "" if runner.has_code else "; a bare ONNX model must accept a synthetic row (add a model.py if it cannot)"
+        )
+        raise LoadError(f"the warm-up request failed: {result.message}{hint}")
+    preprocess_s = _best_s(lambda: runner.prepare(tensors, parameters), budget_s=0.05) if runner.has_code else 0.0
+    runner.batchable = batch_rows_max != 1 and prove_batchable(runner)
+    example = runner.prepare(tensors, parameters)
+    curve = measure_curve(runner, example, rows_max=batch_rows_max or CURVE_ROWS_MAX)
+    cap = batch_rows_max or knee(curve)
+    inline_cap, inline = _inline(curve, cap=cap)
+    wide = not inline and threads > 1 and _open_wide(runner, example, threads=threads)
+    return Profile(
+        curve=curve,
+        batch_rows_max=inline_cap if inline else cap,
+        inline=inline,
+        preprocess_slow=preprocess_s > SLOW_PREPROCESS_S,
+        wide=wide,
+    )
+
+
+def prove_batchable(runner: Runner) -> bool:
+    """Find out whether a row's answer is the same alone and among other rows.
+
+    The file's declared shapes are not trusted: exporters get them wrong both ways. A model that mixes rows (a
+    softmax over the batch, a batch norm in training mode) would give one caller something of another's input; it is
+    served singly.
+    """
+    runner.batchable = True
+    try:
+        if runner.has_code:
+            requests = [runner.example()] * 3
+        else:
+            if any(not port.shape or port.shape[0] >= 0 for port in runner.signature.inputs.values()):
+                return False
+            requests = [(runner.synthetic(rows=rows, seed=rows), {}) for rows in (1, 2, 3)]
+        prepared = [runner.prepare(tensors, parameters) for tensors, parameters in requests]
+        alone = [runner.run_rows([one]) for one in prepared]
+        together = runner.run_rows(prepared)
+    except Exception:  # noqa: BLE001 - any failure of the trial means no
+        return False
+    finally:
+        runner.batchable = False
+    start = 0
+    for one, outputs in zip(prepared, alone, strict=True):
+        end = start + one.rows
+        for name, array in outputs.items():
+            among = together[name]
+            total = sum(other.rows for other in prepared)
+            if array.ndim == 0 or among.ndim == 0 or array.shape[0] != one.rows or among.shape[0] != total:
+                return False
+            if not _close(array, among[start:end]):
+                return False
+        start = end
+    return True
+
+
+def _close(left: np.ndarray, right: np.ndarray) -> bool:
+    if left.shape != right.shape:
+        return False
+    if left.dtype.kind != "f":
+        return bool(np.mean(left == right) > 1 - _TOLERANCE) if left.size else True
+    scale = float(np.nanmax(np.abs(left), initial=0.0))
+    return bool(np.allclose(left, right, rtol=0, atol=_TOLERANCE * (scale or 1.0), equal_nan=True))
+
+
+def measure_curve(
+    runner: Runner, example: Prepared, *, rows_max: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[tuple[int, float], ...]:
+    """Time batches of 1, 2, 4, … examples on one thread, stopping when larger ones no longer pay."""
+    curve: list[tuple[int, float]] = []
+    until = clock() + CURVE_BUDGET_S
+    best_rate = 0.0
+    copies = 1
+    flat = 0
+    while True:
+        batch = [example] * copies
+        seconds = _best_s(lambda batch=batch: runner.compute(batch), budget_s=0.08)  # type: ignore[misc]
+        rows = copies * example.rows
+        curve.append((rows, seconds))
+        rate = rows / seconds
+        flat = flat + 1 if rate < best_rate * 1.02 else 0
+        best_rate = max(best_rate, rate)
+        # Two sizes without gain settle it; so does a size that would not fit what is left of the budget.
+        if not runner.batchable or flat == 2 or rows * 2 > rows_max or clock() + 6 * seconds > until:  # noqa: PLR2004
+            return tuple(curve)
+        copies *= 2
+
+
+def knee(curve: tuple[tuple[int, float], ...]) -> int:
+    """Choose the smallest batch whose rate is within 5 % of the best."""
+    best = max(rows / seconds for rows, seconds in curve)
+    return next(rows for rows, seconds in curve if rows / seconds >= KNEE * best)
+
+
+def _inline(curve: tuple[tuple[int, float], ...], *, cap: int) -> tuple[int, bool]:
+    quick = [(rows, seconds) for rows, seconds in curve if seconds < INLINE_BATCH_S and rows <= cap]
+    if not quick:
+        return cap, False
+    best = max(rows / seconds for rows, seconds in curve)
+    rows, seconds = max(quick, key=lambda point: point[0] / point[1])
+    return rows, rows / seconds >= INLINE_RATE_MIN * best
+
+
+def _open_wide(runner: Runner, example: Prepared, *, threads: int) -> bool:
+    path = runner.artifact.directory / ONNX_FILE
+    if path.stat().st_size > WIDE_MEMORY_SHARE * _available_bytes():
+        return False
+    if runner.sessions[0].get_providers()[0] != "CPUExecutionProvider":
+        return False  # an accelerator is one device: a second session would only take its memory
+    runner.sessions.append(open_session(path, threads=threads))
+    narrow_s = _best_s(lambda: runner.compute([example]), budget_s=0.1)
+    wide_s = _best_s(lambda: runner.compute([example], session=1), budget_s=0.1)
+    if wide_s < WIDE_PAYS * narrow_s:
+        return True
+    runner.sessions.pop()
+    return False
+
+
+def _available_bytes() -> float:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:  # noqa: PTH123 - a kernel table, not a file
+            for line in stream:
+                if line.startswith("MemAvailable:"):
+                    return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return math.inf
+
+
+def _best_s(act: Callable[[], object], *, budget_s: float) -> float:
+    """Time an act: the least of at least three goes, for what disturbs a measurement only ever adds."""
+    best = math.inf
+    until = time.perf_counter() + budget_s
+    goes = 0
+    while goes < 3 or (goes < 50 and time.perf_counter() < until):  # noqa: PLR2004
+        start = time.perf_counter()
+        act()
+        best = min(best, time.perf_counter() - start)
+        goes += 1
+    return max(best, 1e-7)

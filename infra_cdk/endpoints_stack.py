@@ -1,0 +1,124 @@
+"""The stack of the models: one SageMaker endpoint per declaration, and what they cost while nobody calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aws_cdk import ArnFormat, CfnOutput, Environment, IgnoreMode, Stack
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from headrace.declaration.schema import EndpointDeclaration
+from infra_cdk.capacity import Fleet, cost_line, plan_fleet
+from infra_cdk.endpoint import ArtifactStore, Endpoint, Hosting
+from infra_cdk.nag import acknowledge, where
+from infra_cdk.stages import StageSettings
+
+IMAGE_EXCLUDE = ("*", "!endpoints/Dockerfile", "!endpoints/serving", "**/__pycache__")
+"""The image is built from the serving program alone: models come as artifacts."""
+
+
+class EndpointsStack(Stack):
+    """`headrace-<stage>-endpoints`.
+
+    `image_uri` is a serving image already in ECR; without it CDK builds one at deployment, never at synth.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        stage: StageSettings,
+        root: Path,
+        declarations: list[EndpointDeclaration],
+        artifacts: ArtifactStore,
+        image_uri: str | None,
+        env: Environment | None,
+    ) -> None:
+        super().__init__(
+            scope, f"{stage.prefix}-endpoints", env=env, description=f"Headrace {stage.name}: model endpoints"
+        )
+        self._root = root
+        self._image_uri = image_uri
+        self._built: dict[tuple[str, str], str] = {}
+        self._role = iam.Role(self, "ModelRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
+        self._allow_hosting(stage, artifacts=artifacts)
+        hosting = Hosting(prefix=stage.prefix, role=self._role, artifacts=artifacts)
+        self.costs: list[str] = []
+        for declaration in declarations:
+            fleet = plan_fleet(declaration, max_instances=stage.capacity_max_instances)
+            Endpoint(
+                self,
+                declaration.name,
+                declaration=declaration,
+                fleet=fleet,
+                image_uri=self._image(declaration, fleet=fleet),
+                hosting=hosting,
+            )
+            self.costs.append(cost_line(declaration.name, fleet))
+        CfnOutput(self, "AlwaysOn", value=" | ".join(self.costs), description="What runs whether or not anyone calls")
+
+    def _allow_hosting(self, stage: StageSettings, *, artifacts: ArtifactStore) -> None:
+        """What SageMaker does in the models' name: fetch artifacts, write logs and metrics, read the alarms."""
+        log_groups = f"/aws/sagemaker/Endpoints/{stage.prefix}-*"
+        streams = self.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=log_groups,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        statements = (
+            (["s3:GetObject"], [f"{artifacts.bucket_arn}/*"]),
+            (["kms:Decrypt"], [artifacts.key_arn]),
+            (
+                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                [streams],
+            ),
+            (["cloudwatch:DescribeAlarms"], ["*"]),
+        )
+        for actions, resources in statements:
+            self._role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
+        self._role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                resources=["*"],
+                conditions={"StringLike": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/*"]}},
+            )
+        )
+        acknowledge(
+            self._role,
+            f"AwsSolutions-IAM5[Resource::{stage.prefix}-artifacts-arn/*]",
+            "read only, and all versions: a fleet of the last version must still scale out while the next is deployed",
+        )
+        acknowledge(
+            self._role,
+            f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:logs:{where(self)}:log-group:{log_groups}]",
+            "SageMaker names one log group per endpoint; the prefix is this stage's own",
+        )
+        acknowledge(
+            self._role,
+            "AwsSolutions-IAM5[Resource::*]",
+            "DescribeAlarms, PutMetricData and ecr:GetAuthorizationToken take no resource; metrics keep to a namespace",
+        )
+
+    def _image(self, declaration: EndpointDeclaration, *, fleet: Fleet) -> str:
+        """The image for this hardware: the one given, or one built from `endpoints/Dockerfile` per kind."""
+        if self._image_uri is not None:
+            return self._image_uri
+        kind = (declaration.hardware.accelerator, fleet.platform)
+        if kind not in self._built:
+            asset = ecr_assets.DockerImageAsset(
+                self,
+                f"Image-{'-'.join(kind).replace('/', '-')}",
+                directory=str(self._root),
+                file="endpoints/Dockerfile",
+                target="serving",
+                exclude=list(IMAGE_EXCLUDE),
+                ignore_mode=IgnoreMode.DOCKER,
+                build_args={"ACCELERATOR": declaration.hardware.accelerator},
+                platform=ecr_assets.Platform.custom(fleet.platform),
+            )
+            asset.repository.grant_pull(self._role)
+            self._built[kind] = asset.image_uri
+        return self._built[kind]

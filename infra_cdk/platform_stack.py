@@ -1,0 +1,108 @@
+"""The stack of everything but the models: key, buckets, identity, layers, functions, gateway, firewall, alarms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aws_cdk import CfnOutput, Environment, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from headrace.catalog import dump
+from headrace.declaration.compile import compile_catalog
+from headrace.declaration.schema import EndpointDeclaration
+from infra_cdk.endpoint import ArtifactStore
+from infra_cdk.firewall import Firewall
+from infra_cdk.functions import Functions, Shared
+from infra_cdk.gateway import Gateway
+from infra_cdk.identity import Identity
+from infra_cdk.layers import Bundling, Layers
+from infra_cdk.observability import DEGRADED_RATE_MAX, ERROR_RATE_MAX, alarm, degraded_rate, rate
+from infra_cdk.stages import StageSettings
+from infra_cdk.storage import Storage
+
+P99_OF_TIMEOUT = 0.8
+"""A function that takes four fifths of its time is about to be cut off."""
+
+
+class PlatformStack(Stack):
+    """`headrace-<stage>-platform`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        stage: StageSettings,
+        root: Path,
+        declarations: list[EndpointDeclaration],
+        bundling: Bundling,
+        env: Environment | None,
+    ) -> None:
+        super().__init__(
+            scope, f"{stage.prefix}-platform", env=env, description=f"Headrace {stage.name}: gateway and functions"
+        )
+        storage = Storage(self, "Storage", stage=stage)
+        # Exported under names of our own: what the other stack may rely on is a decision, not a by-product.
+        self.artifact_store = ArtifactStore(
+            bucket_name=self.export_value(storage.artifacts.bucket_name, name=f"{stage.prefix}-artifacts-name"),
+            bucket_arn=self.export_value(storage.artifacts.bucket_arn, name=f"{stage.prefix}-artifacts-arn"),
+            key_arn=self.export_value(storage.key.key_arn, name=f"{stage.prefix}-key-arn"),
+        )
+        identity = Identity(self, "Identity", stage=stage, key=storage.key)
+        layers = Layers(self, "Layers", root=root, catalog=dump(compile_catalog(declarations)), bundling=bundling)
+        self.functions = Functions(
+            self,
+            "Functions",
+            shared=Shared(stage=stage, root=root, layers=layers, bundling=bundling),
+            identity=identity,
+            storage=storage,
+            endpoint_names=[declaration.name for declaration in declarations],
+        )
+        gateway = Gateway(
+            self,
+            "Gateway",
+            stage=stage,
+            authorizer=self.functions.authorizer.live,
+            predict=self.functions.predict.live,
+        )
+        if stage.firewall:
+            Firewall(self, "Firewall", stage=stage, api_stage_arn=gateway.api.deployment_stage.stage_arn)
+        self._alarms(stage, gateway=gateway, declarations=declarations)
+        for name, value, says in (
+            ("Url", gateway.api.url, "Where the API answers"),
+            ("ArtifactsBucket", storage.artifacts.bucket_name, "Where model artifacts go, by digest"),
+            ("InputsBucket", storage.inputs.bucket_name, "Where callers' uploads go, below tenants/<tenant>/"),
+            ("KeysTable", identity.keys.table_name, "API keys, as hashes"),
+            ("PepperSecret", identity.pepper.secret_arn, "The pepper of those hashes"),
+        ):
+            CfnOutput(self, name, value=value, description=says)
+
+    def _alarms(self, stage: StageSettings, *, gateway: Gateway, declarations: list[EndpointDeclaration]) -> None:
+        api = gateway.api
+        errors = rate(api.metric_server_error(statistic="Sum"), api.metric_count(statistic="Sum"), label="5xx rate")
+        alarm(self, "Api5xx", errors, above=ERROR_RATE_MAX, says="The API answers 5xx to more than 1 % of requests")
+        for name, function in self.functions.each.items():
+            live, scale = function.live, stage.functions[name]
+            failed = rate(
+                live.metric_errors(statistic="Sum"), live.metric_invocations(statistic="Sum"), label=f"{name} errors"
+            )
+            watched: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
+                ("Errors", failed, ERROR_RATE_MAX, "fails more than 1 % of its invocations"),
+                ("Throttles", live.metric_throttles(statistic="Sum"), 0, "is throttled: raise its concurrency"),
+                (
+                    "Duration",
+                    live.metric_duration(statistic="p99"),
+                    scale.timeout_s * 1000 * P99_OF_TIMEOUT,
+                    "is near its timeout at p99",
+                ),
+            )
+            for kind, metric, above, says in watched:
+                alarm(self, f"{name.capitalize()}{kind}", metric, above=above, says=f"{name} {says}")
+        for declaration in declarations:
+            alarm(
+                self,
+                f"Degraded-{declaration.name}",
+                degraded_rate(declaration.name),
+                above=DEGRADED_RATE_MAX,
+                says=f"{declaration.name}: more than {DEGRADED_RATE_MAX:.0%} of answers come from a stand-in",
+            )

@@ -1,0 +1,175 @@
+"""Makes in moto what a deployment makes in an account: plain boto3 calls, fed from the declarations, safe to repeat."""
+
+import gzip
+import io
+import secrets
+import tarfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra_local.names import ROLE_ARN, Names
+from infra_local.plan import EndpointPlan, Plan, VersionPlan
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+
+_ALREADY = frozenset(("ResourceInUseException", "ResourceExistsException", "BucketAlreadyOwnedByYou"))
+_IMAGE = "headrace-serving:local"
+
+
+class Account:
+    """The emulated account.
+
+    Args:
+        names: What everything is called.
+        aws: Variables that point boto3 at moto.
+        pepper: What API keys are hashed with; kept across restarts of moto, which forgets everything.
+    """
+
+    def __init__(self, names: Names, *, aws: Mapping[str, str], pepper: str | None = None) -> None:
+        self._names = names
+        self._aws = aws
+        self._pepper = pepper or secrets.token_urlsafe(48)
+        self._session: Session | None = None
+        self._keys: list[Any] = []
+
+    def client(self, service: str) -> Any:
+        """Returns a boto3 client of moto."""
+        from boto3.session import Session  # noqa: PLC0415 - hundreds of milliseconds, in a thread and not at import
+        from botocore.config import Config  # noqa: PLC0415
+
+        if self._session is None:
+            self._session = Session(
+                aws_access_key_id=self._aws["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self._aws["AWS_SECRET_ACCESS_KEY"],
+                region_name=self._aws["AWS_REGION"],
+            )
+        return self._session.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self._aws["AWS_ENDPOINT_URL"],
+            config=Config(retries={"total_max_attempts": 3}, s3={"addressing_style": "path"}),
+        )
+
+    def build(self, plan: Plan) -> None:
+        """Makes tables, secrets, buckets, archives, models and endpoints; what exists already stays."""
+        names = self._names
+        database = self.client("dynamodb")
+        _once(
+            lambda: database.create_table(
+                TableName=names.keys_table,
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        )
+        for item in self._keys:
+            database.put_item(TableName=names.keys_table, Item=item)
+        vault = self.client("secretsmanager")
+        _once(lambda: vault.create_secret(Name=names.pepper_secret, SecretString=self._pepper))
+        store = self.client("s3")
+        for bucket in (names.inputs_bucket, names.artifacts_bucket):
+            _once(partial(store.create_bucket, Bucket=bucket))
+        for endpoint in plan.endpoints:
+            for version in endpoint.versions:
+                if not version.hosted:  # the serving processes read the folders; the fallback function reads S3
+                    _upload(store, names.artifacts_bucket, version)
+            self._make_endpoint(endpoint)
+
+    def remember_keys(self) -> None:
+        """Keeps the API key records in memory, to put them back when moto has to be started again."""
+        self._keys = self.client("dynamodb").scan(TableName=self._names.keys_table)["Items"]
+
+    def _make_endpoint(self, endpoint: EndpointPlan) -> None:
+        control = self.client("sagemaker")
+        name = self._names.endpoint(endpoint.name)
+        variants = []
+        for version in endpoint.hosted:
+            model = f"{name}-{version.name}-{version.digest.removeprefix('sha256:')[:12]}"
+            container = {
+                "Image": _IMAGE,
+                "ModelDataUrl": f"s3://{self._names.artifacts_bucket}/{version.object_key}",
+                "Environment": endpoint.serving_environment(version),
+            }
+            if not _exists(control.describe_model, ModelName=model):
+                control.create_model(ModelName=model, PrimaryContainer=container, ExecutionRoleArn=ROLE_ARN)
+            variants.append(
+                {
+                    "VariantName": version.name,
+                    "ModelName": model,
+                    "InstanceType": endpoint.declaration.hardware.instance_types[0],
+                    "InitialInstanceCount": endpoint.declaration.capacity.min_instances,
+                    "InitialVariantWeight": float(version.weight),
+                }
+            )
+        if not _exists(control.describe_endpoint_config, EndpointConfigName=name):
+            control.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
+        if not _exists(control.describe_endpoint, EndpointName=name):
+            control.create_endpoint(EndpointName=name, EndpointConfigName=name)
+
+
+class ObjectStore:
+    """Objects in moto's S3, for asynchronous invocations.
+
+    Args:
+        account: The emulated account.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def read(self, uri: str) -> bytes:
+        """Returns an object's bytes."""
+        bucket, key = _split(uri)
+        body: bytes = self._account.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def write(self, uri: str, body: bytes, content_type: str) -> None:
+        """Writes an object."""
+        bucket, key = _split(uri)
+        self._account.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+
+def archive(folder: Path) -> bytes:
+    """Packs an artifact's folder as ``model.tar.gz``: the same bytes for the same files."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            member.size = path.stat().st_size
+            with path.open("rb") as content:
+                tar.addfile(member, content)
+    return packed.getvalue()
+
+
+def _upload(store: Any, bucket: str, version: VersionPlan) -> None:
+    if not _exists(store.head_object, Bucket=bucket, Key=version.object_key):
+        store.put_object(Bucket=bucket, Key=version.object_key, Body=archive(version.folder))
+
+
+def _once(create: Callable[[], object]) -> None:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - see Account.client
+
+    try:
+        create()
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _ALREADY:
+            raise
+
+
+def _exists(describe: Callable[..., object], **key: str) -> bool:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - see Account.client
+
+    try:
+        describe(**key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404):
+            return False
+        raise
+    return True
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
