@@ -39,7 +39,7 @@ class Shape:
     @property
     def name(self) -> str:
         """What tables call it."""
-        threads = {(1, 1): "one thread", (CORES, 1): f"intra_op {CORES}", (1, CORES): f"{CORES} threads × intra_op 1"}
+        threads = {(1, 1): "one thread", (CORES, 1): f"intra_op {CORES}", (1, CORES): f"{CORES} threads of intra_op 1"}
         return f"bare, {threads[self.inside, self.beside]}, batch {self.batch}"
 
 

@@ -1,4 +1,4 @@
-"""Measures what speed must not cost: neighbours harmed by a bad request, and requests lost when the server is stopped."""
+"""Measures what speed must not cost: neighbours harmed by a bad request, requests lost when the server is stopped."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def poisons(small: BenchModel, large: BenchModel, *, scratch: Path) -> dict[str,
     }
 
 
-def report_on(report: Report, *, small: BenchModel, large: BenchModel, scratch: Path, seconds: float, stops: int) -> None:
+def report_on(
+    report: Report, *, small: BenchModel, large: BenchModel, scratch: Path, seconds: float, stops: int
+) -> None:
     """Add both behaviours to a report.
 
     Args:
@@ -114,14 +116,20 @@ def report_on(report: Report, *, small: BenchModel, large: BenchModel, scratch: 
 def _poison_target(poisoned: dict[str, Poisoned]) -> Target:
     good, failed, bad = (sum(getattr(one, name) for one in poisoned.values()) for name in ("good", "failed", "bad"))
     return Target(
-        "good requests failed by a neighbour's bad one", "0", f"{failed} of {good:,} beside {bad:,} bad ones", failed == 0
+        "good requests failed by a neighbour's bad one",
+        "0",
+        f"{failed} of {good:,} beside {bad:,} bad ones",
+        failed == 0,
     )
 
 
 def _drain_target(drained: list[tuple[str, Drained]]) -> Target:
     lost, after = (sum(getattr(one, name) for _, one in drained) for name in ("lost", "answered_after"))
     return Target(
-        "requests lost at SIGTERM", "0", f"{lost} in {len(drained)} stops, {after:,} answered after the signal", lost == 0
+        "requests lost at SIGTERM",
+        "0",
+        f"{lost} in {len(drained)} stops, {after:,} answered after the signal",
+        lost == 0,
     )
 
 

@@ -1,4 +1,4 @@
-"""The functions' environment as deployed, with the catalog of this repository's endpoints and AWS replaced by a stub."""
+"""The functions' environment as deployed, with this repository's catalog, and AWS replaced by a stub."""
 
 from __future__ import annotations
 

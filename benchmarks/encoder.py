@@ -58,9 +58,7 @@ def _layer(graph: Graph, hidden: str, bias: str) -> str:
 def _attention(graph: Graph, hidden: str, bias: str) -> str:
     size = WIDTH // HEADS
     query, key, value = (_heads(graph, graph.linear(hidden, WIDTH, WIDTH), permutation) for permutation in _ORDERS)
-    scaled = graph.add(
-        "Mul", graph.add("MatMul", query, key), graph.constant(np.array(size**-0.5, dtype=np.float32))
-    )
+    scaled = graph.add("Mul", graph.add("MatMul", query, key), graph.constant(np.array(size**-0.5, dtype=np.float32)))
     shares = graph.add("Softmax", graph.add("Add", scaled, bias), axis=-1)
     mixed = graph.add("Transpose", graph.add("MatMul", shares, value), perm=[0, 2, 1, 3])
     return graph.add("Reshape", mixed, graph.integers(0, 0, WIDTH))

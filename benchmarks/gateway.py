@@ -12,7 +12,7 @@ from benchmarks.arithmetic import percentile, spread
 from benchmarks.conditions import ROOT, conditions
 from benchmarks.deployed import LEAN, environment, stub
 from benchmarks.processes import SCRATCH
-from benchmarks.report import Report, Table, Target
+from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import say
 
 COUNT = 400
@@ -21,19 +21,24 @@ QUICK_COUNT = 40
 CPU_TARGET_MS = 3.0
 PROBE_S_MAX = 300
 PACKAGES = ("fastapi", "starlette", "pydantic", "mangum", "aws-lambda-powertools", "boto3", "botocore")
-NOTES = (
-    "The handler is called in a process of its own, as Lambda calls it: one event at a time, from a real API Gateway proxy "
-    "event to the proxy answer. Its boto3 talks to a stub of the SageMaker runtime in another process on loopback, which "
-    "answers at once. Logs and metrics are written to the null device.",
-    "CPU is that of the whole process (all threads, user and system) per call, so neither the stub nor waiting counts; the "
-    "part of boto3 that talks to the endpoint does count as the gateway's own.",
-    "Own wall time = handler time less the round trip of the same bytes over a plain socket, which stands for endpoint and "
-    "network. Server-Timing's own split (total less target) is quoted too; there the target contains boto3's time.",
-    "The parts are measured in turns with the whole, call by call: `without boto3` runs the same application over ports in "
-    "memory, `framework` is Mangum and FastAPI around an empty route, `boto3` is the bare client's call, `JSON` is strict "
-    "parsing of the body and the endpoint's request and answer. Parts overlap a little and need not add up exactly.",
-    "`hand-over and waiting` is what is left: the thread that bounds the call in time, and caches gone cold meanwhile.",
-)
+NOTES = paragraphs("""\
+The handler is called in a process of its own, as Lambda calls it: one event at a time, from a real API Gateway
+proxy event to the proxy answer. Its boto3 talks to a stub of the SageMaker runtime in another process on loopback,
+which answers at once. Logs and metrics are written to the null device.
+
+CPU is that of the whole process (all threads, user and system) per call, so neither the stub nor waiting counts;
+the part of boto3 that talks to the endpoint does count as the gateway's own.
+
+Own wall time = handler time less the round trip of the same bytes over a plain socket, which stands for endpoint
+and network. Server-Timing's own split (total less target) is quoted too; there the target contains boto3's time.
+
+The parts are measured in turns with the whole, call by call: `without boto3` runs the same application over ports
+in memory, `framework` is Mangum and FastAPI around an empty route, `boto3` is the bare client's call, `JSON` is
+strict parsing of the body and the endpoint's request and answer. Parts overlap a little and need not add up
+exactly.
+
+`hand-over and waiting` is what is left: the thread that bounds the call in time, and caches gone cold meanwhile.
+""")
 
 Figures = dict[str, dict[str, list[float]]]
 
@@ -46,7 +51,9 @@ def run(*, quick: bool = False) -> Report:
     """
     count, runs = (QUICK_COUNT, 1) if quick else (COUNT, RUNS)
     report = Report(
-        "gateway", "The gateway's own time per request", conditions(PACKAGES, repetitions=f"{runs} processes of {count} calls")
+        "gateway",
+        "The gateway's own time per request",
+        conditions(PACKAGES, repetitions=f"{runs} processes of {count} calls"),
     )
     measured: dict[str, list[Figures]] = {}
     with stub() as program:
@@ -94,7 +101,9 @@ def _over_runs(several: list[Figures], pick: Any, share: float) -> str:
 
 def _target(case: str, several: list[Figures]) -> Target:
     own = spread([percentile(figures["handler"]["cpu_ms"], 0.5) for figures in several])
-    return Target(f"{case}: own CPU time, p50", f"≤ {CPU_TARGET_MS:g} ms", f"{own.text()} ms", own.median <= CPU_TARGET_MS)
+    return Target(
+        f"{case}: own CPU time, p50", f"≤ {CPU_TARGET_MS:g} ms", f"{own.text()} ms", own.median <= CPU_TARGET_MS
+    )
 
 
 def _whole_table(case: str, several: list[Figures]) -> Table:

@@ -1,4 +1,4 @@
-"""Runs inside the measured process: calls the real predict handler and its variants in turns, and writes what each took.
+"""Runs inside the measured process: calls the real predict handler and its parts in turns, and writes what each took.
 
 `python -m benchmarks.gateway_probe OUTPUT COUNT`, with standard output sent elsewhere: the handler logs there.
 """
@@ -57,10 +57,9 @@ class Context:
 
 
 Act = Callable[[], Any]
-Handler = Callable[[dict[str, Any], Context], dict[str, Any]]
 
 
-def _over_fakes(document: dict[str, Any], *, report: Callable[[dict[str, Any]], None]) -> Handler:
+def _over_fakes(document: dict[str, Any], *, report: Callable[[dict[str, Any]], None]) -> Mangum:
     """The application over ports in memory."""
     body = json.dumps(document).encode()
 
@@ -75,11 +74,10 @@ def _over_fakes(document: dict[str, Any], *, report: Callable[[dict[str, Any]], 
         clock=time.monotonic,
         report=report,
     )
-    wrapped: Handler = Mangum(create_app(services), lifespan="off")
-    return wrapped
+    return Mangum(create_app(services), lifespan="off")
 
 
-def _framework() -> Handler:
+def _framework() -> Mangum:
     """Mangum and FastAPI around a route that does nothing but read its body."""
     app = FastAPI(openapi_url=None)
 
@@ -89,8 +87,7 @@ def _framework() -> Handler:
 
     for path in ("/v1/classifications", "/v1/detections"):
         app.add_api_route(path, nothing, methods=["POST"], response_model=None)
-    wrapped: Handler = Mangum(app, lifespan="off")
-    return wrapped
+    return Mangum(app, lifespan="off")
 
 
 def _acts(event: dict[str, Any], *, endpoint: str, request: InferenceRequest, body: bytes) -> dict[str, Act]:
@@ -100,7 +97,7 @@ def _acts(event: dict[str, Any], *, endpoint: str, request: InferenceRequest, bo
     reported = _over_fakes(document, report=Telemetry(Logger(), Metrics()).report)
     silent = _over_fakes(document, report=lambda _: None)
     framework = _framework()
-    context = Context()
+    context: Any = Context()
     content_type, written = write_request(request)
     runtime = client("sagemaker-runtime", read_timeout_s=3.0)
 
@@ -133,7 +130,9 @@ def _round_trip(endpoint: str, body: bytes) -> Act:
     address = urlsplit(os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"])
     connection = socket.create_connection((address.hostname or "", address.port or 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    head = f"POST /endpoints/{PREFIX}-{endpoint}/invocations HTTP/1.1\r\nHost: stub\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /endpoints/{PREFIX}-{endpoint}/invocations HTTP/1.1\r\nHost: stub\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     message = head.encode() + body
 
     def act() -> None:
@@ -166,7 +165,8 @@ def _target_ms(answer: dict[str, Any]) -> float:
     Raises:
         RuntimeError: The handler did not answer 200 from the primary: whatever was measured is not a prediction.
     """
-    headers = {name.lower(): value[-1] for name, value in answer["multiValueHeaders"].items()}
+    several = {name: values[-1] for name, values in answer.get("multiValueHeaders", {}).items()}
+    headers = {name.lower(): value for name, value in {**answer.get("headers", {}), **several}.items()}
     found = _TARGET_MS.search(headers.get("server-timing", ""))
     if answer["statusCode"] != 200 or "x-headrace-degraded" in headers or found is None:
         raise RuntimeError(f"the handler answered {answer['statusCode']}: {headers}")
@@ -190,7 +190,6 @@ def main(output: Path, count: int) -> None:
 
 
 def _body(event: dict[str, Any]) -> bytes:
-
 
     return base64.b64decode(event["body"])
 

@@ -1,4 +1,4 @@
-"""Writes ONNX graphs node by node, with random weights; no exporter and no framework is needed for shapes like these."""
+"""Writes ONNX graphs node by node, with random weights; shapes like these need no exporter and no framework."""
 
 from __future__ import annotations
 

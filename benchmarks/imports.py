@@ -16,7 +16,7 @@ from benchmarks.arithmetic import ratios, spread
 from benchmarks.conditions import ROOT, conditions
 from benchmarks.deployed import LEAN, classification_event, environment, stub
 from benchmarks.processes import SCRATCH
-from benchmarks.report import Report, Table, Target
+from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import in_turns, say
 
 ROUNDS = 15
@@ -26,21 +26,29 @@ IMPORT_RATIO_MAX = 0.5
 PROBE_S_MAX = 60
 PACKAGES = ("fastapi", "starlette", "pydantic", "mangum", "aws-lambda-powertools", "aws-xray-sdk", "boto3", "botocore")
 PREDICT, NAIVE, EMPTY = "predict", "naive", "empty"
-IN_LAMBDA = {"LAMBDA_TASK_ROOT": str(ROOT), "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_EXECUTION_ENV": "AWS_Lambda_python"}
-NOTES = (
-    "Each figure comes from fresh interpreters, one handler after the other in turns; bytecode is present for all. CPU is "
-    "user and system time from just before the import to just after it, so the interpreter's own start is not in it; peak "
-    "memory is that of the whole process.",
-    "`naive` is `benchmarks/naive/handler.py`: FastAPI, Mangum, Powertools' Logger, Metrics and Tracer, and a boto3 client, "
-    "made at import as people make them. Outside Lambda its Tracer switches itself off, which flatters it: `naive, tracing` "
-    "is the same with the Tracer as it is in Lambda. The target is held against the quicker one.",
-    "Our functions run with PYDANTIC_DISABLE_PLUGINS=__all__; the naive handler has not heard of it. Both are measured with "
-    "and without.",
-    "Import time alone flatters a handler that defers its work: the table of first answers counts import and first request "
-    "together, against the stub that answers at once, with the client and its connection made on the way.",
-    "The interpreter here sees the whole development environment, whose many distributions make scanning for plugins dearer "
-    "than a Lambda's few.",
-)
+IN_LAMBDA = {
+    "LAMBDA_TASK_ROOT": str(ROOT),
+    "AWS_LAMBDA_FUNCTION_NAME": "bench",
+    "AWS_EXECUTION_ENV": "AWS_Lambda_python",
+}
+NOTES = paragraphs("""\
+Each figure comes from fresh interpreters, one handler after the other in turns; bytecode is present for all. CPU is
+user and system time from just before the import to just after it, so the interpreter's own start is not in it; peak
+memory is that of the whole process.
+
+`naive` is `benchmarks/naive/handler.py`: FastAPI, Mangum, Powertools' Logger, Metrics and Tracer, and a boto3
+client, made at import as people make them. Outside Lambda its Tracer switches itself off, which flatters it:
+`naive, tracing` is the same with the Tracer as it is in Lambda. The target is held against the quicker one.
+
+Our functions run with PYDANTIC_DISABLE_PLUGINS=__all__; the naive handler has not heard of it. Both are measured
+with and without.
+
+Import time alone flatters a handler that defers its work: the table of first answers counts import and first
+request together, against the stub that answers at once, with the client and its connection made on the way.
+
+The interpreter here sees the whole development environment, whose many distributions make scanning for plugins
+dearer than a Lambda's few.
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +76,7 @@ def probe(module: str, settings: Mapping[str, str], *, event: str | None = None)
     output = SCRATCH / "import.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.import_probe", module, str(output), *([event] if event else [])]
-    subprocess.run(
-        command, cwd=ROOT, env=_clean(settings), stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX
-    )
+    subprocess.run(command, cwd=ROOT, env=_clean(settings), stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX)
     return Probe(**json.loads(output.read_text(encoding="utf-8")))
 
 
@@ -164,7 +170,17 @@ def _first_table(answered: dict[str, list[Probe]]) -> Table:
         over = ratios(cpu, [one.first_cpu_ms for one in answered[NAIVE]])
         memory = spread([one.first_peak_mb for one in probes])
         statuses = ", ".join(sorted({str(one.status) for one in probes}))
-        rows.append((name, f"{min(cpu):.0f}", spread(cpu).text(0), spread(wall).text(0), over.text(), f"{memory.median:.1f}", statuses))
+        rows.append(
+            (
+                name,
+                f"{min(cpu):.0f}",
+                spread(cpu).text(0),
+                spread(wall).text(0),
+                over.text(),
+                f"{memory.median:.1f}",
+                statuses,
+            )
+        )
     columns = ("handler", "CPU ms, least", "CPU ms, median", "wall ms, median", "÷ naive (CPU)", "peak MB", "status")
     return Table("Import and first answer", columns, tuple(rows))
 

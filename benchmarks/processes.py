@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.conditions import ROOT
 
-SCRATCH = Path(__file__).parent / "scratch"
+SCRATCH = ROOT / ".headrace" / "benchmarks"
+"""Models, logs and what probes hand over; out of the reach of linters, and of git."""
 START_S_MAX = 90.0
 STOP_S_MAX = 40.0
 HOST = "127.0.0.1"
@@ -103,9 +104,7 @@ def running(
             process.wait()
 
 
-def _wait(
-    name: str, process: subprocess.Popen[bytes], *, port: int, ready: Callable[[int], bool], log: Path
-) -> None:
+def _wait(name: str, process: subprocess.Popen[bytes], *, port: int, ready: Callable[[int], bool], log: Path) -> None:
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError):

@@ -43,6 +43,11 @@ class Report:
     raw: dict[str, Any] = field(default_factory=dict)
 
 
+def paragraphs(prose: str) -> tuple[str, ...]:
+    """Notes as they are written in source, one paragraph each, as single lines."""
+    return tuple(" ".join(part.split()) for part in prose.split("\n\n") if part.strip())
+
+
 def verdict(met: bool | None) -> str:  # noqa: FBT001 - it is the value itself, not a switch
     """A target's outcome in a word."""
     return {True: "yes", False: "no", None: "not measured"}[met]

@@ -1,17 +1,20 @@
-"""`python -m benchmarks serving`: the serving program against bare ONNX Runtime and FastAPI, and what it never loses."""
+"""`python -m benchmarks serving`: the serving program against bare ONNX Runtime and FastAPI, and what it loses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from benchmarks import behaviour
-from benchmarks.arithmetic import spread
+from benchmarks.arithmetic import ratios, spread
+from benchmarks.bare import ONE_BY_ONE
 from benchmarks.conditions import conditions
 from benchmarks.load import wrk
 from benchmarks.models import make_encoder, make_mlp
 from benchmarks.processes import SCRATCH
-from benchmarks.report import Report, Table, Target
+from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import say
 from benchmarks.servers import HEADRACE, TUNED
-from benchmarks.speed import CONCURRENCIES, ONE_BY_ONE, SERVERS, Findings, Plan, measure
+from benchmarks.speed import CONCURRENCIES, SERVERS, Findings, Plan, measure
 
 PLANS = {
     "mlp": Plan(concurrency=64, rounds=6, window_s=2, trial_s=0.5, side_rounds=2, inline=True),
@@ -22,21 +25,26 @@ QUICK = {
     "encoder": Plan(concurrency=32, rounds=1, window_s=2, trial_s=0.3, side_rounds=1, inline=False),
 }
 PACKAGES = ("onnxruntime", "numpy", "onnx", "uvloop", "httptools", "orjson", "fastapi", "uvicorn", "pydantic")
-NOTES = (
-    "Programs take turns window by window in one run; a ratio compares windows of the same round, and is quoted as the "
-    "median with the range over the rounds. The absolute figures hold for this machine and this hour only.",
-    "wrk runs on the same two cores as the server it loads; its share is in the tables (cores of wrk). The bare loops "
-    "have both cores to themselves, so every server's ratio is a little too low.",
-    "The best bare loop is the best of nine (one thread, two threads inside a run, two runs at once; batches of 1, 8 and "
-    "32): all nine are tried first, the best two take part in the turns.",
-    "Requests are Open Inference Protocol JSON with one row each, 64 different bodies in rotation, on kept-alive "
-    "connections, each sending its next request at the last answer. All servers are single processes and use the same "
-    "session options: CPU, no spinning; the peers compute with one thread per run.",
-    "Tuned FastAPI: raw body, orjson both ways, the small model on the event loop, the encoder in two threads. Plain "
-    "FastAPI: pydantic models and a `def` endpoint. Both under uvicorn with uvloop, httptools and no access log.",
-    "Wrong answers are counted before and after the load: 64 inputs from 16 threads, compared with ONNX Runtime's own "
-    "answers at a relative tolerance of 1e-3.",
-)
+NOTES = paragraphs("""\
+Programs take turns window by window in one run; a ratio compares windows of the same round, and is quoted as the
+median with the range over the rounds. The absolute figures hold for this machine and this hour only.
+
+wrk runs on the same two cores as the server it loads; its share is in the tables (cores of wrk). The bare loops
+have both cores to themselves, so every server's ratio is a little too low.
+
+The best bare loop is the best of nine (one thread, two threads inside a run, two runs at once; batches of 1, 8 and
+32): all nine are tried first, the best two take part in the turns.
+
+Requests are Open Inference Protocol JSON with one row each, 64 different bodies in rotation, on kept-alive
+connections, each sending its next request at the last answer. All servers are single processes and use the same
+session options: CPU, no spinning; the peers compute with one thread per run.
+
+Tuned FastAPI: raw body, orjson both ways, the small model on the event loop, the encoder in two threads. Plain
+FastAPI: pydantic models and a `def` endpoint. Both under uvicorn with uvloop, httptools and no access log.
+
+Wrong answers are counted before and after the load: 64 inputs from 16 threads, compared with ONNX Runtime's own
+answers at a relative tolerance of 1e-3.
+""")
 
 
 def run(*, quick: bool = False) -> Report:
@@ -47,7 +55,8 @@ def run(*, quick: bool = False) -> Report:
     """
     plans = QUICK if quick else PLANS
     turns = "; ".join(
-        f"{name}: {plan.rounds} rounds of {plan.window_s} s at concurrency {plan.concurrency}" for name, plan in plans.items()
+        f"{name}: {plan.rounds} rounds of {plan.window_s} s at concurrency {plan.concurrency}"
+        for name, plan in plans.items()
     )
     report = Report("serving", "Serving", conditions(PACKAGES, repetitions=turns))
     if reason := wrk.missing():
@@ -87,42 +96,60 @@ def _targets(mlp: Findings, encoder: Findings) -> list[Target]:
 
 
 def _tables(title: str, found: Findings, plan: Plan) -> list[Table]:
-    rows: list[tuple[str, ...]] = []
-    for name, bare_windows in found.bare.items():
-        rates = spread(found.bare_rates(name))
-        cpu = spread([window.cpu_s / window.rows * 1e6 for window in bare_windows])
-        cores = spread([window.cpu_s / window.seconds for window in bare_windows])
-        latency = spread([window.p50_ms for window in bare_windows]), spread([window.p99_ms for window in bare_windows])
-        cells = (latency[0].text(), latency[1].text(), f"{cpu.median:,.0f}", f"{cores.median:.2f}", "0")
-        rows.append((name, rates.text(0), *_over(found, found.bare_rates(name)), *cells))
-    for name, windows in found.served.items():
-        rates = spread(found.rates(name))
-        cpu = spread([window.cpu_us for window in windows])
-        cores = spread([window.cpu_s / window.load.seconds for window in windows])
-        wrk_cores = spread([window.load.load_cpu_s / window.load.seconds for window in windows])
-        latency = spread([w.load.p50_ms for w in windows]), spread([w.load.p99_ms for w in windows])
-        cells = (latency[0].text(), latency[1].text(), f"{cpu.median:,.0f}", f"{cores.median:.2f}")
-        rows.append((name, rates.text(0), *_over(found, found.rates(name)), *cells, f"{wrk_cores.median:.2f}"))
     columns = (
-        "contender", "rows/s", "÷ bare batch 1", "÷ best bare", "p50 ms", "p99 ms", "CPU µs a row", "cores", "cores of wrk"
-    )  # fmt: skip
-    tables = [Table(f"{title}: in turns at concurrency {plan.concurrency}", columns, tuple(rows))]
-    tables.append(_concurrencies(title, found))
-    tables.append(_processes(title, found))
+        "contender",
+        "rows/s",
+        "÷ bare b1",
+        "÷ best bare",
+        "p50 ms",
+        "p99 ms",
+        "CPU µs a row",
+        "cores",
+        "wrk cores",
+    )
+    rows = (*_bare_rows(found), *_server_rows(found))
+    tables = [Table(f"{title}: in turns at concurrency {plan.concurrency}", columns, rows)]
+    tables += [_concurrencies(title, found), _processes(title, found)]
     if found.profile:
-        cells = tuple(f"{name} {value}" for name, value in found.profile.items() if name != "curve_ms")
+        decided = ", ".join(f"{name} {value}" for name, value in found.profile.items() if name != "curve_ms")
         curve = ", ".join(f"{rows_}: {ms}" for rows_, ms in found.profile.get("curve_ms", []))
-        tables.append(
-            Table(f"{title}: what warm-up decided", ("decisions", "rows: ms a batch"), ((", ".join(cells), curve),))
-        )
+        tables.append(Table(f"{title}: what warm-up decided", ("decisions", "rows: ms a batch"), ((decided, curve),)))
     return tables
+
+
+def _bare_rows(found: Findings) -> Iterator[tuple[str, ...]]:
+    for name, windows in found.bare.items():
+        rates = found.bare_rates(name)
+        yield (
+            name,
+            spread(rates).text(0),
+            *_over(found, rates),
+            spread([window.p50_ms for window in windows]).text(),
+            spread([window.p99_ms for window in windows]).text(),
+            f"{spread([window.cpu_s / window.rows * 1e6 for window in windows]).median:,.0f}",
+            f"{spread([window.cpu_s / window.seconds for window in windows]).median:.2f}",
+            "0",
+        )
+
+
+def _server_rows(found: Findings) -> Iterator[tuple[str, ...]]:
+    for name, windows in found.served.items():
+        rates = found.rates(name)
+        yield (
+            name,
+            spread(rates).text(0),
+            *_over(found, rates),
+            spread([window.load.p50_ms for window in windows]).text(),
+            spread([window.load.p99_ms for window in windows]).text(),
+            f"{spread([window.cpu_us for window in windows]).median:,.0f}",
+            f"{spread([window.cpu_s / window.load.seconds for window in windows]).median:.2f}",
+            f"{spread([window.load.load_cpu_s / window.load.seconds for window in windows]).median:.2f}",
+        )
 
 
 def _over(found: Findings, rates: list[float]) -> tuple[str, str]:
     one, best = found.bare_rates(ONE_BY_ONE.name), found.bare_rates(found.best_bare)
-    return tuple(
-        spread([rate / other for rate, other in zip(rates, others, strict=True)]).text() for others in (one, best)
-    )  # type: ignore[return-value]  # two in, two out
+    return ratios(rates, one).text(), ratios(rates, best).text()
 
 
 def _concurrencies(title: str, found: Findings) -> Table:
@@ -136,7 +163,9 @@ def _concurrencies(title: str, found: Findings) -> Table:
             cpu = spread([window.cpu_us for window in windows]).median
             bad = sum(window.load.bad_status + window.load.lost for window in windows)
             times = f"{ours / rate:.1f}" if rate else "no answers"
-            rows.append((str(concurrency), name, f"{rate:,.0f}", times, f"{p50:.2f}", f"{p99:.2f}", f"{cpu:,.0f}", str(bad)))
+            rows.append(
+                (str(concurrency), name, f"{rate:,.0f}", times, f"{p50:.2f}", f"{p99:.2f}", f"{cpu:,.0f}", str(bad))
+            )
     columns = ("concurrency", "server", "req/s", "Headrace ÷ this", "p50 ms", "p99 ms", "CPU µs a request", "failed")
     return Table(f"{title}: by concurrency (medians)", columns, tuple(rows))
 
@@ -147,5 +176,3 @@ def _processes(title: str, found: Findings) -> Table:
         for name in SERVERS
     )
     return Table(f"{title}: processes", ("server", "start s", "RSS MB", "PSS MB", "wrong answers"), rows)
-
-

@@ -1,4 +1,4 @@
-"""Measures one model: bare loops, the serving program and its peers in turns, then each server at other concurrencies."""
+"""Measures one model: bare loops, the serving program and its peers in turns, then servers at other concurrencies."""
 
 from __future__ import annotations
 
@@ -135,9 +135,7 @@ def measure(model: BenchModel, plan: Plan) -> Findings:
     return found
 
 
-def _turns(
-    found: Findings, plan: Plan, *, bare: Bare, programs: dict[str, Program], model: BenchModel
-) -> None:
+def _turns(found: Findings, plan: Plan, *, bare: Bare, programs: dict[str, Program], model: BenchModel) -> None:
     best = sorted(SHAPES, key=lambda shape: -found.trials[shape.name])[:BEST_KEPT]
     shapes: dict[str, Shape] = {shape.name: shape for shape in (ONE_BY_ONE, *best)}
     contenders: dict[str, Callable[[], BareWindow | Served]] = {
@@ -153,9 +151,7 @@ def _turns(
             found.bare[name] = [window for window in windows if isinstance(window, BareWindow)]
 
 
-def _other_concurrencies(
-    found: Findings, plan: Plan, *, programs: dict[str, Program], model: BenchModel
-) -> None:
+def _other_concurrencies(found: Findings, plan: Plan, *, programs: dict[str, Program], model: BenchModel) -> None:
     for concurrency in CONCURRENCIES:
         if concurrency == plan.concurrency:
             continue

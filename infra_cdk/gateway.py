@@ -7,7 +7,6 @@ revoked key), and what the gateway itself refuses has the same JSON shape as the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
@@ -15,7 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from headrace.gateway import PUBLIC_ROUTES
+from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_ROUTES
 from infra_cdk.nag import acknowledge
 from infra_cdk.stages import StageSettings
 
@@ -24,41 +23,6 @@ INTEGRATION_TIMEOUT_S = 29
 API_STAGE = "live"
 TLS_POLICY = "SecurityPolicy_TLS13_1_2_2021_06"
 """TLS 1.2 is the least (API Gateway developer guide, security policies for REST APIs)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """What the gateway says by itself, in the shape of the function's own errors; `retry_s` 0 says not to."""
-
-    kind: apigateway.ResponseType
-    status: int | None
-    code: str
-    type: str
-    message: str
-    retry_s: int = 0
-
-
-_TRY_AGAIN = "Temporarily unavailable: try again."
-_BAD, _DOWN = "invalid_request_error", "server_error"
-_KIND = apigateway.ResponseType
-_REFUSALS: dict[str, _Refusal] = {
-    "Unauthorized": _Refusal(
-        *(_KIND.UNAUTHORIZED, 401, "unauthenticated", "authentication_error"),
-        "Send a valid API key in x-api-key, or as Authorization: Bearer.",
-    ),
-    "AccessDenied": _Refusal(_KIND.ACCESS_DENIED, 403, "forbidden", "permission_error", "This key may not do that."),
-    "Throttled": _Refusal(_KIND.THROTTLED, 429, "throttled", "rate_limit_error", "Wait and try again.", retry_s=1),
-    "TooLarge": _Refusal(_KIND.REQUEST_TOO_LARGE, 413, "payload_too_large", _BAD, "Send a smaller body."),
-    "NoSuchPath": _Refusal(
-        _KIND.MISSING_AUTHENTICATION_TOKEN, 404, "not_found", "not_found_error", "No such path: see /openapi.json."
-    ),
-    "TimedOut": _Refusal(_KIND.INTEGRATION_TIMEOUT, 504, "timeout", _DOWN, "No answer in time: try again.", retry_s=1),
-    "Failed": _Refusal(_KIND.INTEGRATION_FAILURE, 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
-    "AuthorizerFailed": _Refusal(_KIND.AUTHORIZER_FAILURE, 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
-    "Default4xx": _Refusal(_KIND.DEFAULT_4_XX, None, "invalid_request", _BAD, "See /openapi.json for what is taken."),
-    "Default5xx": _Refusal(_KIND.DEFAULT_5_XX, None, "unavailable", _DOWN, _TRY_AGAIN),
-}
-"""The messages are fixed: `$context.error` may quote the caller's input."""
 
 
 class Gateway(Construct):
@@ -153,7 +117,7 @@ class Gateway(Construct):
         )
 
     def _refusals(self) -> None:
-        for name, refusal in _REFUSALS.items():
+        for kind, refusal in GATEWAY_REFUSALS.items():
             error = {
                 "message": refusal.message,
                 "type": refusal.type,
@@ -165,8 +129,8 @@ class Gateway(Construct):
             if refusal.retry_s:
                 headers["retry-after"] = f"'{refusal.retry_s}'"
             self.api.add_gateway_response(
-                name,
-                type=refusal.kind,
+                "".join(map(str.title, kind.split("_"))),
+                type=getattr(apigateway.ResponseType, kind.replace("_4XX", "_4_XX").replace("_5XX", "_5_XX")),
                 status_code=None if refusal.status is None else str(refusal.status),
                 response_headers=headers,
                 templates={"application/json": json.dumps({"error": error})},

@@ -1,14 +1,13 @@
 """Makes in moto what a deployment makes in an account: plain boto3 calls, fed from the declarations, safe to repeat."""
 
-import gzip
-import io
 import secrets
-import tarfile
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from endpoints.building import pack
 from infra_local.names import ROLE_ARN, Names
 from infra_local.plan import EndpointPlan, Plan, VersionPlan
 
@@ -131,21 +130,11 @@ class ObjectStore:
         self._account.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
 
-def archive(folder: Path) -> bytes:
-    """Packs an artifact's folder as ``model.tar.gz``: the same bytes for the same files."""
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            member.size = path.stat().st_size
-            with path.open("rb") as content:
-                tar.addfile(member, content)
-    return packed.getvalue()
-
-
 def _upload(store: Any, bucket: str, version: VersionPlan) -> None:
     if not _exists(store.head_object, Bucket=bucket, Key=version.object_key):
-        store.put_object(Bucket=bucket, Key=version.object_key, Body=archive(version.folder))
+        with tempfile.TemporaryDirectory() as folder:
+            packed = pack(version.folder, Path(folder) / "model.tar.gz", compresslevel=1)  # quick: it goes next door
+            store.put_object(Bucket=bucket, Key=version.object_key, Body=packed.read_bytes())
 
 
 def _once(create: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from headrace.gateway import GatewayRefusal
 from infra_local import front_answer
 from infra_local.front_answer import Allowed, HttpAnswer, Refused
 from infra_local.front_event import HttpRequest, authorizer_event, proxy_event
@@ -19,7 +20,7 @@ from infra_local.lambda_api import read_bounded
 from infra_local.lambda_environment import InvocationResult
 from infra_local.lambda_host import InvokeRefusedError
 from infra_local.ports import LOOPBACK
-from infra_local.refusals import Words, render
+from infra_local.refusals import render
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 HEADERS_BYTES_MAX = 10_240
@@ -57,7 +58,7 @@ class Front:
         predict: str,
         authorizer: str,
         public_routes: frozenset[tuple[str, str]],
-        words: Mapping[str, Words] | None = None,
+        words: Mapping[str, GatewayRefusal] | None = None,
         stage: str = "local",
         timeout_s: float = INTEGRATION_TIMEOUT_S,
     ) -> None:

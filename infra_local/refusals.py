@@ -1,58 +1,19 @@
-"""What the gateway says by itself: API Gateway's defaults, and the platform's own words over them.
+"""What the gateway says by itself: the platform's words (`headrace.gateway`), else API Gateway's defaults.
 
 API Gateway calls these "gateway responses"; each has a type (docs.aws.amazon.com/apigateway/latest/developerguide/
-supported-gateway-response-types.html). The deployed API replaces the defaults, so that a refusal at the gateway looks
-like one of the function's own; ``OUR_WORDS`` says the same as the CDK app's table, and a test compares them.
+supported-gateway-response-types.html).
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from headrace.gateway import GatewayRefusal
 from infra_local.front_answer import HttpAnswer, Refused
 
 _SERVER_ERROR_MIN = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A replaced gateway response.
-
-    Attributes:
-        status: The status, or ``None`` to keep the gateway's.
-        code: The stable error code.
-        type: The error's family.
-        message: What to do.
-        retry_s: For ``retry-after``; 0 for none.
-    """
-
-    status: int | None
-    code: str
-    type: str
-    message: str
-    retry_s: int = 0
-
-
-_BAD, _DOWN = "invalid_request_error", "server_error"
-_TRY_AGAIN = "Temporarily unavailable: try again."
-OUR_WORDS: dict[str, Words] = {
-    "UNAUTHORIZED": Words(
-        *(401, "unauthenticated", "authentication_error"),
-        "Send a valid API key in x-api-key, or as Authorization: Bearer.",
-    ),
-    "ACCESS_DENIED": Words(403, "forbidden", "permission_error", "This key may not do that."),
-    "THROTTLED": Words(429, "throttled", "rate_limit_error", "Wait and try again.", retry_s=1),
-    "REQUEST_TOO_LARGE": Words(413, "payload_too_large", _BAD, "Send a smaller body."),
-    "MISSING_AUTHENTICATION_TOKEN": Words(404, "not_found", "not_found_error", "No such path: see /openapi.json."),
-    "INTEGRATION_TIMEOUT": Words(504, "timeout", _DOWN, "No answer in time: try again.", retry_s=1),
-    "INTEGRATION_FAILURE": Words(503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
-    "AUTHORIZER_FAILURE": Words(503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
-    "DEFAULT_4XX": Words(None, "invalid_request", _BAD, "See /openapi.json for what is taken."),
-    "DEFAULT_5XX": Words(None, "unavailable", _DOWN, _TRY_AGAIN),
-}
-
-
-def render(refused: Refused, *, words: Mapping[str, Words], request_id: str) -> HttpAnswer:
+def render(refused: Refused, *, words: Mapping[str, GatewayRefusal], request_id: str) -> HttpAnswer:
     """Turns a refusal into HTTP: the words for its type, else those for its class, else the gateway's default.
 
     Args:

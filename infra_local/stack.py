@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from headrace.gateway import PUBLIC_ROUTES
+from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_ROUTES
 from infra_local.bootstrap import Account, ObjectStore
 from infra_local.control_plane import ControlPlane
 from infra_local.faults import FaultBook, parse_fault
@@ -32,7 +32,6 @@ from infra_local.names import Names, aws_environment
 from infra_local.plan import Plan, read_plan
 from infra_local.ports import LOOPBACK, free_port
 from infra_local.process import Child, base_environment, describe_exit, start_child
-from infra_local.refusals import OUR_WORDS
 from infra_local.sagemaker_runtime import SageMakerRuntime
 from infra_local.serving_pool import ServingPool, ServingProcess, VariantSpec
 from infra_local.state import write_private
@@ -210,7 +209,7 @@ class Stack:
             predict=self.names.predict,
             authorizer=self.names.authorizer,
             public_routes=frozenset(PUBLIC_ROUTES),
-            words=OUR_WORDS,
+            words=GATEWAY_REFUSALS,
         )
         await self.front.start(self._front_port)
         self._cleanup.push_async_callback(self.front.stop)

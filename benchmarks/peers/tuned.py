@@ -1,4 +1,4 @@
-"""Tuned FastAPI: raw body, orjson both ways, no pydantic, asynchronous; a model that takes milliseconds leaves the loop.
+"""Tuned FastAPI: raw body, orjson both ways, no pydantic, asynchronous; a slow model leaves the event loop.
 
 `uvicorn` with uvloop, httptools and no access log. `BENCH_INLINE=1` computes on the event loop.
 """

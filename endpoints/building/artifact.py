@@ -104,7 +104,7 @@ def size_bytes(directory: Path) -> int:
     return (directory / MANIFEST).stat().st_size + sum(int(entry["bytes"]) for entry in _files(directory).values())
 
 
-def pack(directory: Path, out: Path) -> Path:
+def pack(directory: Path, out: Path, *, compresslevel: int = GZIP_LEVEL) -> Path:
     """Writes the artifact as SageMaker wants it, model.tar.gz, with the same bytes on every machine.
 
     Members are sorted and carry no owner and no time; nor does the gzip header (RFC 1952).
@@ -112,6 +112,7 @@ def pack(directory: Path, out: Path) -> Path:
     Args:
         directory: The artifact.
         out: The archive to write; it appears under its name only when it is whole.
+        compresslevel: 1 (quick) to 9 (small).
 
     Returns:
         ``out``.
@@ -121,7 +122,7 @@ def pack(directory: Path, out: Path) -> Path:
     try:
         with (
             partial.open("wb") as raw,
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=GZIP_LEVEL, mtime=0) as zipped,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=compresslevel, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
         ):
             for name in sorted([MANIFEST, *_files(directory)]):  # by the manifest: bytecode beside model.py stays out

@@ -22,13 +22,14 @@ def answer(tensors: dict[str, list[Any]], parameters: dict[str, Any]) -> dict[st
         parameters: None are read.
 
     Returns:
-        ``label``, a list of strings, and ``probabilities``, a flat list: three a text, in the order of ``LABELS``.
+        ``label``, a list of strings, and ``probabilities``, a list of rows: one a text, in the order of ``LABELS``.
+        The nesting of a list is its tensor's shape.
     """
     del parameters
     rows = [_probabilities(_analyser().polarity_scores(text)["compound"]) for text in tensors["text"]]
     return {
         "label": [LABELS[row.index(max(row))] for row in rows],
-        "probabilities": [probability for row in rows for probability in row],
+        "probabilities": rows,
     }
 
 

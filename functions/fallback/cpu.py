@@ -13,7 +13,7 @@ from endpoints.serving.errors import ServingError
 from endpoints.serving.runner import Runner
 from endpoints.serving.tensors import decode_request
 from headrace import oip
-from headrace.catalog import Version
+from headrace.catalog import Catalog, Version
 
 MODELS_MAX = 4
 """Models kept in memory; a function that serves more endpoints than this reloads the one that waited longest."""
@@ -51,6 +51,22 @@ class CpuModels:
             raise outcome
         answer, head_bytes = encoder.encode(request, outcome)
         return (oip.JSON_TYPE if head_bytes is None else f"{oip.BINARY_TYPE}{head_bytes}"), answer
+
+    def preload(self, catalog: Catalog) -> list[str]:
+        """Load the CPU rungs' models, as many as are kept; returns the digests of those that could not be."""
+        versions = [
+            endpoint.version(rung.version)
+            for endpoint in catalog.endpoints.values()
+            for rung in endpoint.ladder
+            if rung.kind == "cpu"
+        ]
+        failed = []
+        for version in versions[:MODELS_MAX]:
+            try:
+                self._model(version)
+            except Exception:  # noqa: BLE001 - whatever is wrong with one model, the others and the rules still serve
+                failed.append(version.artifact)
+        return failed
 
     def _model(self, version: Version) -> tuple[Runner, Encoder]:
         found = self._loaded.pop(version.artifact, None)

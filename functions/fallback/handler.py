@@ -29,6 +29,11 @@ cpu = CpuModels(
     ArtifactsBucket(settings.artifacts_bucket), cache=Path(tempfile.gettempdir()) / "headrace" / "artifacts"
 )
 rules = Rules(Path(settings.rules))
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency":
+    # Kept warm to be quick when it is needed: the first caller must not wait for the models. On demand they load on
+    # first use, so that a rung of rules is not kept waiting by models that nobody asked for.
+    for failed in cpu.preload(catalog):
+        logger.warning("not preloaded", extra={"artifact": failed})
 
 
 @logger.inject_lambda_context

@@ -1,6 +1,58 @@
-"""Which routes are open without a credential. The CDK app and the local front are fed from this one table."""
+"""What API Gateway itself decides: which routes need no credential, and the words in which it refuses.
+
+The CDK app and the local front are fed from these tables, so that a caller meets the same gateway on both.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 PUBLIC_ROUTES: tuple[tuple[str, str], ...] = (("GET", "/healthz"), ("GET", "/openapi.json"), ("GET", "/docs"))
 """(method, path) pairs that API Gateway hands to `predict` without asking the authorizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRefusal:
+    """A "gateway response" in the shape of the function's own errors.
+
+    `kind` is API Gateway's name for it; `status` None keeps the gateway's; `retry_s` 0 says nothing about trying again.
+    The message is fixed, because `$context.error` may quote the caller's input.
+    """
+
+    kind: str
+    status: int | None
+    code: str
+    type: str
+    message: str
+    retry_s: int = 0
+
+
+_BAD, _DOWN = "invalid_request_error", "server_error"
+_TRY_AGAIN = "Temporarily unavailable: try again."
+GATEWAY_REFUSALS: dict[str, GatewayRefusal] = {
+    refusal.kind: refusal
+    for refusal in (
+        GatewayRefusal(
+            "UNAUTHORIZED",
+            401,
+            "unauthenticated",
+            "authentication_error",
+            "Send a valid API key in x-api-key, or as Authorization: Bearer.",
+        ),
+        GatewayRefusal("ACCESS_DENIED", 403, "forbidden", "permission_error", "This key may not do that."),
+        GatewayRefusal("THROTTLED", 429, "throttled", "rate_limit_error", "Wait and try again.", retry_s=1),
+        GatewayRefusal("REQUEST_TOO_LARGE", 413, "payload_too_large", _BAD, "Send a smaller body."),
+        GatewayRefusal(
+            "MISSING_AUTHENTICATION_TOKEN",
+            404,
+            "route_not_found",
+            "not_found_error",
+            "No such path: see /openapi.json.",
+        ),
+        GatewayRefusal("INTEGRATION_TIMEOUT", 504, "timeout", _DOWN, "No answer in time: try again.", retry_s=1),
+        GatewayRefusal("INTEGRATION_FAILURE", 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
+        GatewayRefusal("AUTHORIZER_FAILURE", 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
+        GatewayRefusal("DEFAULT_4XX", None, "invalid_request", _BAD, "See /openapi.json for what is taken."),
+        GatewayRefusal("DEFAULT_5XX", None, "unavailable", _DOWN, _TRY_AGAIN),
+    )
+}
