@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev-installed
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run models test unit lint format synth rehearse sam fault replay status down key docs bench lock clean
+.PHONY: help run models test unit lint format synth push rehearse sam fault replay status down key docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ format: $(DEV) ## rewrite to the house style
 
 synth: $(DEV) ## write the CloudFormation templates to cdk.out, without Docker and without an account
 	@$(BIN)/python -m infra_cdk.synth
+
+push: $(DEV) models ## put the built artifacts into a deployed stage's bucket: make push STAGE=dev
+	@$(BIN)/python -m infra_cdk.push $(if $(STAGE),--stage $(STAGE))
 
 rehearse: $(DEV) ## deploy the synthesised app to a local emulator and drive it, where one can be had
 	@$(BIN)/python -m infra_cdk.rehearse

@@ -89,6 +89,7 @@ class Function(Construct):
                 "POWERTOOLS_SERVICE_NAME": name,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
+                "PYDANTIC_DISABLE_PLUGINS": "__all__",  # no scan of every distribution at cold start
                 **environment,
             },
         )

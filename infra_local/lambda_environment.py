@@ -115,6 +115,7 @@ class Environment:
     Args:
         spec: The function.
         log: Its log file, which exists.
+        kept_ready: Whether it counts towards the function's provisioned concurrency.
         on_ready: Called when the environment asks for work: after its start and after each answer.
         on_gone: Called once when its process has ended, with the initialisation error when it never came up.
     """
@@ -124,12 +125,14 @@ class Environment:
         spec: FunctionSpec,
         *,
         log: Path,
+        kept_ready: bool = False,
         on_ready: "Callable[[Environment], None]",
         on_gone: "Callable[[Environment, InvocationResult | None], None]",
     ) -> None:
         self.spec = spec
         self.idle_since = 0.0
         self._log = log
+        self._kept_ready = kept_ready
         self._on_ready = on_ready
         self._on_gone = on_gone
         self._stream = uuid.uuid4().hex
@@ -218,7 +221,7 @@ class Environment:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.spec.memory_mb),
             "AWS_LAMBDA_FUNCTION_NAME": self.spec.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency" if self._kept_ready else "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.spec.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": self._stream,
             "AWS_LAMBDA_RUNTIME_API": f"{LOOPBACK}:{port}",

@@ -191,6 +191,7 @@ class LambdaHost:
             environment = Environment(
                 spec,
                 log=function.log,
+                kept_ready=len(function.environments) < spec.provisioned,
                 on_ready=lambda ready: self._ready(function, ready),
                 on_gone=lambda gone, error: self._gone(function, gone, error),
             )
