@@ -1,0 +1,1 @@
+"""The whole platform over the real models: what a user meets, through the front door."""

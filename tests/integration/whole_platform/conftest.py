@@ -1,0 +1,88 @@
+"""One local platform with the real endpoints for the whole session, on free ports."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+
+from endpoints.building import artifact_directory, artifacts_root
+from headrace.declaration.files import read_declarations
+from infra_local.threaded import ThreadedStack
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Platform:
+    """The running platform as a client sees it."""
+
+    def __init__(self, stack: ThreadedStack, logs: Path) -> None:
+        self.stack = stack
+        self.logs = logs
+
+    def send(self, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str) -> Answer:
+        """One request with the demo key; a dict goes as JSON. Header names are written with underscores."""
+        address = urlsplit(self.stack.url)
+        sent = {"x-api-key": self.stack.api_key, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+            sent.setdefault("content-type", "application/json")
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=TIMEOUT_S)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def client(self, service: str) -> Any:
+        """An unmodified boto3 client, pointed here as any program would be: by the environment's variables."""
+        environment = self.stack.environment()
+        url = environment.get(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}", environment["AWS_ENDPOINT_URL"])
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=url,
+            region_name=environment["AWS_REGION"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform, started once."""
+    artifacts = artifacts_root(ROOT, {})
+    for declaration in read_declarations(ROOT / "endpoints"):
+        for version in declaration.versions:
+            folder = artifact_directory(artifacts, declaration.name, version)
+            if not (folder / "manifest.json").is_file():
+                pytest.skip(f"no artifact of {declaration.name}/{version}: run `make models`")
+    folder = tmp_path_factory.mktemp("platform")
+    with ThreadedStack(endpoints=ROOT / "endpoints", artifacts=artifacts, folder=folder) as stack:
+        yield Platform(stack, folder / "logs")
+
+
+@pytest.fixture
+def healthy(platform: Platform) -> Iterator[Platform]:
+    """The platform, with every fault ended afterwards."""
+    yield platform
+    platform.stack.fault(clear=True)
