@@ -14,7 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_ROUTES
+from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
 from infra_cdk.nag import acknowledge
 from infra_cdk.stages import StageSettings
 
@@ -90,9 +90,9 @@ class Gateway(Construct):
         self._answers_for_findings(stage)
 
     def _public(self, integration: apigateway.LambdaIntegration) -> None:
-        for verb, path in PUBLIC_ROUTES:
+        for path in PUBLIC_PATHS:
             method = self.api.root.resource_for_path(path).add_method(
-                verb, integration, authorization_type=apigateway.AuthorizationType.NONE
+                "ANY", integration, authorization_type=apigateway.AuthorizationType.NONE
             )
             reason = "public on purpose: liveness and the API's own description, with no data of any tenant"
             acknowledge(method, "AwsSolutions-APIG4", reason)

@@ -45,7 +45,7 @@ class Front:
         functions: Where both functions run.
         predict: The integration's function.
         authorizer: The authorizer's function.
-        public_routes: (method, path) pairs that need no authorizer: resources of their own, beside ``/{proxy+}``.
+        public_paths: Paths that need no authorizer, whatever the method: resources of their own, beside ``/{proxy+}``.
         words: Replaced gateway responses by type; without them, API Gateway's defaults.
         stage: The stage's name, as functions see it.
         timeout_s: The integration timeout.
@@ -57,7 +57,7 @@ class Front:
         *,
         predict: str,
         authorizer: str,
-        public_routes: frozenset[tuple[str, str]],
+        public_paths: frozenset[str],
         words: Mapping[str, GatewayRefusal] | None = None,
         stage: str = "local",
         timeout_s: float = INTEGRATION_TIMEOUT_S,
@@ -65,8 +65,7 @@ class Front:
         self._functions = functions
         self._predict = predict
         self._authorizer = authorizer
-        self._public = public_routes
-        self._public_paths = frozenset(path for _, path in public_routes)
+        self._public = public_paths
         self._words = words or {}
         self._stage = stage
         self._timeout_s = timeout_s
@@ -124,8 +123,8 @@ class Front:
         if len(body) > BODY_BYTES_MAX:
             return front_answer.TOO_LARGE
         path, _, query = request.raw_path.partition("?")
-        is_public = (request.method, path) in self._public
-        if path == "/" or (path in self._public_paths and not is_public):
+        is_public = path in self._public
+        if path == "/":
             return front_answer.NO_SUCH_PATH
         http = HttpRequest(
             method=request.method,

@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_ROUTES
+from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
 from infra_local.bootstrap import Account, ObjectStore
 from infra_local.control_plane import ControlPlane
 from infra_local.faults import FaultBook, parse_fault
@@ -208,7 +208,7 @@ class Stack:
             self.lambda_host,
             predict=self.names.predict,
             authorizer=self.names.authorizer,
-            public_routes=frozenset(PUBLIC_ROUTES),
+            public_paths=frozenset(PUBLIC_PATHS),
             words=GATEWAY_REFUSALS,
         )
         await self.front.start(self._front_port)

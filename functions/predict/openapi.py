@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from functions.predict.lean import FastAPI
 from functions.predict.operations import OPERATIONS, PROTOCOL_SCHEMAS, SCHEMAS, Operation
-from headrace.gateway import PUBLIC_ROUTES
+from headrace.gateway import PUBLIC_PATHS
 
 _REF = "#/components/schemas/{model}"
 _DESCRIPTION = (
@@ -53,7 +53,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     protocol = path.startswith("/v2")
-    public = (method, path) in PUBLIC_ROUTES
+    public = path in PUBLIC_PATHS
     error = {"$ref": f"#/components/schemas/{'ProtocolError' if protocol else 'Error'}"}
     statuses = operation.errors if public else ("401", "403", "429", "504", *operation.errors)
     responses: dict[str, Any] = {

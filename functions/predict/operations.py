@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from functions.predict.schemas.answers import ClassificationResponse, DetectionResponse, Model, ModelList
 from functions.predict.schemas.requests import ClassificationRequest, DetectionRequest
+from headrace.deadline import ASKED_MIN_MS
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 from headrace.tensors import DATATYPES
 
@@ -100,7 +101,7 @@ _VERSION = _parameter("path", "version", {"type": "string", "minLength": 1}, "A 
 _TIMEOUT = _parameter(
     "header",
     "x-request-timeout-ms",
-    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    {"type": "integer", "minimum": ASKED_MIN_MS, "maximum": 999_999_999},
     "How long the caller waits.",
 )
 _PIN = _parameter(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.gateway import PUBLIC_ROUTES
+from headrace.gateway import PUBLIC_PATHS
 from tests.infrastructure.conftest import Synthesised
 
 
@@ -162,7 +162,7 @@ def _path(synthesised: Synthesised, resource_id: Any) -> str:
 
 
 def test_every_method_but_the_public_three_asks_the_authorizer(synthesised: Synthesised) -> None:
-    """Open methods are exactly those of `headrace.gateway`; all others name the authorizer, which is never cached."""
+    """Open paths are exactly those of `headrace.gateway`; all others name the authorizer, which is never cached."""
     methods = synthesised.properties("AWS::ApiGateway::Method")
     open_ = {
         (method["HttpMethod"], _path(synthesised, method["ResourceId"]))
@@ -171,7 +171,7 @@ def test_every_method_but_the_public_three_asks_the_authorizer(synthesised: Synt
     }
     guarded = [method for method in methods if method["AuthorizationType"] != "NONE"]
     (authorizer,) = synthesised.properties("AWS::ApiGateway::Authorizer")
-    assert open_ == set(PUBLIC_ROUTES)
+    assert open_ == {("ANY", path) for path in PUBLIC_PATHS}
     assert [_path(synthesised, method["ResourceId"]) for method in guarded] == ["/{proxy+}"]
     assert all(method["AuthorizationType"] == "CUSTOM" and method["AuthorizerId"] for method in guarded)
     assert authorizer["Type"] == "REQUEST"

@@ -9,9 +9,7 @@ from benchmarks.deployed import LEAN, classification_event, environment, stub
 from benchmarks.imports import probe
 
 
-@pytest.mark.parametrize(
-    ("module", "lean"), [("benchmarks.naive.handler", False), ("functions.predict.handler", True)]
-)
+@pytest.mark.parametrize(("module", "lean"), [("benchmarks.naive.handler", False), ("functions.predict.handler", True)])
 def test_handlers_answer_from_the_runtime(module: str, lean: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
     """Both the naive handler and ours classify a real event through boto3, so their cold starts do the same work."""
     event = tmp_path / "event.json"

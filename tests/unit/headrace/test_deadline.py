@@ -18,7 +18,7 @@ def test_the_default_is_the_declared_one() -> None:
     assert budget_s() == 2.0
 
 
-@pytest.mark.parametrize(("asked", "granted"), [("1", 0.001), ("500", 0.5), ("9000", 9.0), ("999999999", 10.0)])
+@pytest.mark.parametrize(("asked", "granted"), [("100", 0.1), ("500", 0.5), ("9000", 9.0), ("999999999", 10.0)])
 def test_a_caller_may_ask_up_to_the_maximum(asked: str, granted: float) -> None:
     """Less is granted as asked, more is capped."""
     assert budget_s(asked) == granted
@@ -31,7 +31,7 @@ def test_lambda_and_gateway_bound_it() -> None:
     assert budget_s("60000", max_ms=60_000) == GATEWAY_MAX_S
 
 
-@pytest.mark.parametrize("asked", ["", "0", "-1", "1.5", "1e3", "soon", "٣", "1" * 11])
+@pytest.mark.parametrize("asked", ["", "0", "99", "-1", "1.5", "1e3", "soon", "٣", "1" * 11])
 def test_refuses_what_is_no_number_of_milliseconds(asked: str) -> None:
     """A limit that cannot be read is an error, not a default."""
     with pytest.raises(InvalidRequest, match="whole number"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,13 +19,14 @@ from typing import Protocol
 from headrace.errors import Unauthenticated
 from headrace.identity import INVOKE, SCOPES, Principal
 
-ID_BYTES = 9
+ID_BYTES = 10
+"""16 characters in base32: letters and digits only, so that an id is never taken for an option on a command line."""
 SECRET_BYTES = 32
 PEPPER_BYTES_MIN = 32
 CACHE_TTL_S = 20.0
 """A revoked key works at most this long on a warm authorizer, whose own answer the gateway does not cache."""
 
-_KEY = re.compile(r"hr_([A-Za-z0-9-]{12})_([A-Za-z0-9_-]{43})")
+_KEY = re.compile(r"hr_([a-z2-7]{16})_([A-Za-z0-9_-]{43})")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ABSENT_MAC = "0" * 64
 _REFUSAL = "Unauthorized"
@@ -79,7 +80,7 @@ def mint(
         raise ValueError(f"unknown scopes {', '.join(unknown)}: use {', '.join(sorted(SCOPES))} or {INVOKE}:<model>")
     if len(pepper) < PEPPER_BYTES_MIN:
         raise ValueError(f"the pepper must hold at least {PEPPER_BYTES_MIN} bytes")
-    key_id = urlsafe_b64encode(random_bytes(ID_BYTES)).decode().replace("_", "-")
+    key_id = b32encode(random_bytes(ID_BYTES)).decode().lower()
     secret = urlsafe_b64encode(random_bytes(SECRET_BYTES)).decode().rstrip("=")
     record = KeyRecord(
         key_id=key_id,
@@ -100,7 +101,7 @@ def verify(presented: str, *, store: KeyStore, pepper: bytes, now: int) -> Princ
         Unauthenticated: malformed, unknown, wrong, expired or revoked; the message never says which.
     """
     match = _KEY.fullmatch(presented)
-    key_id, secret = match.groups() if match else ("-" * 12, "")
+    key_id, secret = match.groups() if match else ("-" * 16, "")
     record = store.get(key_id)
     # The comparison runs for an unknown id too, so that timing does not tell which ids exist.
     right = hmac.compare_digest(_mac(pepper, key_id, secret), record.mac if record else _ABSENT_MAC)

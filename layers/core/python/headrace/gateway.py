@@ -1,4 +1,4 @@
-"""What API Gateway itself decides: which routes need no credential, and the words in which it refuses.
+"""What API Gateway itself decides: which paths need no credential, and the words in which it refuses.
 
 The CDK app and the local front are fed from these tables, so that a caller meets the same gateway on both.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PUBLIC_ROUTES: tuple[tuple[str, str], ...] = (("GET", "/healthz"), ("GET", "/openapi.json"), ("GET", "/docs"))
-"""(method, path) pairs that API Gateway hands to `predict` without asking the authorizer."""
+PUBLIC_PATHS: tuple[str, ...] = ("/healthz", "/openapi.json", "/docs")
+"""Paths that API Gateway hands to `predict`, whatever the method, without asking the authorizer.
+
+Every method, so that a wrong one gets the function's 405 with `Allow` and not the gateway's "no such path".
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ def _section(declaration: EndpointDeclaration) -> str:
         ("runs on", f"{hardware.accelerator}: {', '.join(hardware.instance_types)}"),
         (
             "capacity",
-            (f"{capacity.mode}, {capacity.min_instances} to {capacity.max_instances} instances per version, "
-            f"{capacity.concurrent_requests_per_instance} requests each"),
+            (
+                f"{capacity.mode}, {capacity.min_instances} to {capacity.max_instances} instances per version, "
+                f"{capacity.concurrent_requests_per_instance} requests each"
+            ),
         ),
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
