@@ -15,7 +15,7 @@ from benchmarks.processes import SCRATCH
 from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import say
 
-COUNT = 400
+COUNT = 200
 RUNS = 3
 QUICK_COUNT = 40
 CPU_TARGET_MS = 3.0

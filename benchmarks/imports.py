@@ -19,8 +19,8 @@ from benchmarks.processes import SCRATCH
 from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import in_turns, say
 
-ROUNDS = 15
-FIRST_ROUNDS = 7
+ROUNDS = 12
+FIRST_ROUNDS = 6
 HEAVIEST = 15
 IMPORT_RATIO_MAX = 0.5
 PROBE_S_MAX = 60

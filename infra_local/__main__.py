@@ -1,4 +1,4 @@
-"""``python -m infra_local up|down|status|fault|replay``."""
+"""``python -m infra_local up|down|status|environment|fault|replay``."""
 
 import argparse
 import json
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     fault.add_argument("--latency-ms", type=float, help="for latency and slow_start")
     fault.add_argument("--jitter-ms", type=float, help="up to this much more")
     fault.add_argument("--clear", action="store_true", help="end all faults, or those of the endpoint")
+    commands.add_parser("environment", help="print what points boto3 and the operator's commands here, for eval")
     replay = commands.add_parser("replay", help="send an event file to the function that its folder names")
     replay.add_argument("event", type=Path)
     return parser
@@ -78,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "status":
                 state = read_state(options.folder)
                 words = json.dumps({"pid": state.pid, **remote.ask(options.folder, "GET", "/status")}, indent=2)
+            case "environment":
+                words = remote.environment(options.folder)
             case "fault":
                 words = _fault(options)
             case _:

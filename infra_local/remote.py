@@ -1,6 +1,7 @@
 """Commands that talk to a running platform: status, faults, stop and replay."""
 
 import json
+import shlex
 import sys
 import time
 import urllib.error
@@ -86,6 +87,21 @@ def replay(folder: Path, event_file: Path) -> str:
             return json.dumps(json.load(answer), indent=2, ensure_ascii=False)
     except urllib.error.HTTPError as error:
         raise RefusedError(json.load(error)["Message"]) from error
+
+
+def environment(folder: Path) -> str:
+    """Returns a shell's lines that point boto3 and the operator's commands at the running platform.
+
+    Raises:
+        NotRunningError: If none runs.
+    """
+    names = Names()
+    variables = {
+        **read_state(folder).environment,
+        "HEADRACE_KEYS_TABLE": names.keys_table,
+        "HEADRACE_PEPPER_SECRET": names.pepper_secret,
+    }
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 
 
 def _with_key(payload: bytes, key: str) -> bytes:
