@@ -51,6 +51,10 @@ def environment(*, stub_port: int = 9) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "bench",
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://{HOST}:{stub_port}",
         "NAIVE_ENDPOINT": f"{PREFIX}-sentiment",
+        # Without these the X-Ray SDK takes itself to be on a server and builds a client that it never builds in Lambda.
+        "LAMBDA_TASK_ROOT": str(ROOT),
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "_X_AMZN_TRACE_ID": "Root=1-67330000-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=0",
     }
 
 

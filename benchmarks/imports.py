@@ -26,19 +26,17 @@ IMPORT_RATIO_MAX = 0.5
 PROBE_S_MAX = 60
 PACKAGES = ("fastapi", "starlette", "pydantic", "mangum", "aws-lambda-powertools", "aws-xray-sdk", "boto3", "botocore")
 PREDICT, NAIVE, EMPTY = "predict", "naive", "empty"
-IN_LAMBDA = {
-    "LAMBDA_TASK_ROOT": str(ROOT),
-    "AWS_LAMBDA_FUNCTION_NAME": "bench",
-    "AWS_EXECUTION_ENV": "AWS_Lambda_python",
-}
+PLUGINS_OFF, UNTRACED = "naive, plugins off", "naive, tracer off"
+TRACER_OFF = {"POWERTOOLS_TRACE_DISABLED": "true"}
 NOTES = paragraphs("""\
 Each figure comes from fresh interpreters, one handler after the other in turns; bytecode is present for all. CPU is
 user and system time from just before the import to just after it, so the interpreter's own start is not in it; peak
 memory is that of the whole process.
 
-`naive` is `benchmarks/naive/handler.py`: FastAPI, Mangum, Powertools' Logger, Metrics and Tracer, and a boto3
-client, made at import as people make them. Outside Lambda its Tracer switches itself off, which flatters it:
-`naive, tracing` is the same with the Tracer as it is in Lambda. The target is held against the quicker one.
+`naive` is `benchmarks/naive/handler.py`: FastAPI, Mangum, Powertools' Logger, Metrics and Tracer, and a boto3 client,
+made at import as people make them. Every handler finds the variables that Lambda sets: without LAMBDA_TASK_ROOT the
+X-Ray SDK behind the Tracer does work at import that it does not do in Lambda, and the naive handler would look dearer
+than it is. The target is held against the quickest of its three variants.
 
 Our functions run with PYDANTIC_DISABLE_PLUGINS=__all__; the naive handler has not heard of it. Both are measured
 with and without.
@@ -102,15 +100,15 @@ def run(*, quick: bool = False) -> Report:
         compileall.compile_dir(ROOT / folder, quiet=2)
     with stub() as program:
         plain = environment(stub_port=program.port)
-        ours, theirs = {**plain, **LEAN}, {**plain, **IN_LAMBDA}
+        ours = {**plain, **LEAN}
         naive = "benchmarks.naive.handler"
         imports: dict[str, Callable[[], Probe]] = {
             EMPTY: partial(probe, "benchmarks.empty", ours),
             **{name: partial(probe, f"functions.{name}.handler", ours) for name in (PREDICT, "authorizer", "fallback")},
             NAIVE: partial(probe, naive, plain),
             "predict, plugins scanned": partial(probe, "functions.predict.handler", plain),
-            "naive, plugins off": partial(probe, naive, ours),
-            "naive, tracing": partial(probe, naive, theirs),
+            PLUGINS_OFF: partial(probe, naive, ours),
+            UNTRACED: partial(probe, naive, {**plain, **TRACER_OFF}),
         }
         say("imports: one discarded run of each, so that bytecode and file cache are there")
         in_turns(imports, rounds=1)
@@ -140,12 +138,15 @@ def run(*, quick: bool = False) -> Report:
 
 
 def _target(imported: dict[str, list[Probe]]) -> Target:
-    quicker = min((NAIVE, "naive, plugins off"), key=lambda name: spread([one.cpu_ms for one in imported[name]]).median)
+    quicker = min(
+        (NAIVE, PLUGINS_OFF, UNTRACED), key=lambda name: spread([one.cpu_ms for one in imported[name]]).median
+    )
     found = ratios([one.cpu_ms for one in imported[PREDICT]], [one.cpu_ms for one in imported[quicker]])
+    least = min(one.cpu_ms for one in imported[PREDICT]) / min(one.cpu_ms for one in imported[quicker])
     return Target(
         f"predict's cold import over the naive handler's (CPU; {quicker})",
         f"≤ {IMPORT_RATIO_MAX}",
-        found.text(),
+        f"{found.text()}; least over least {least:.2f}",
         found.median <= IMPORT_RATIO_MAX,
     )
 

@@ -25,7 +25,7 @@ QUICK = {
     "encoder": Plan(concurrency=32, rounds=1, window_s=2, trial_s=0.3, side_rounds=1, inline=False),
 }
 STEADY = 1.25
-"""A bare loop's best round over its worst, beyond which the machine was busy with something else."""
+"""A bare loop's best round over its worst; beyond it the machine was busy with something else."""
 PACKAGES = ("onnxruntime", "numpy", "onnx", "uvloop", "httptools", "orjson", "fastapi", "uvicorn", "pydantic")
 NOTES = paragraphs("""\
 Programs take turns window by window in one run; a ratio compares windows of the same round, and is quoted as the
@@ -79,13 +79,13 @@ def run(*, quick: bool = False) -> Report:
 
 
 def _disturbances(found: dict[str, Findings]) -> list[str]:
-    """Warn where the machine did other work meanwhile: a loop that does the same each time should be as quick each time."""
+    """Warn where the machine did other work meanwhile: the same loop should be as quick in every round."""
     notes = []
     for name, findings in found.items():
         rates = spread(findings.bare_rates(ONE_BY_ONE.name))
         if rates.high > STEADY * rates.low:
             notes.append(
-                f"The machine was not quiet: the {name}'s own bare loop ran {rates.high / rates.low:.1f} times as fast in its "
+                f"The machine was busy: the {name}'s bare loop ran {rates.high / rates.low:.1f} times as fast in its "
                 "best round as in its worst. Measure again before believing these ratios."
             )
     return notes
