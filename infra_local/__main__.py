@@ -12,13 +12,22 @@ from infra_local.functions import ROOT
 from infra_local.remote import RefusedError
 from infra_local.state import NotRunningError, read_state
 
+PORT_MAX = 65_535
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= PORT_MAX:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {PORT_MAX}")
+    return port
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra_local", description="The platform on this machine.")
     parser.add_argument("--folder", type=Path, default=ROOT / ".headrace", help="where logs and state are")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start everything and stay")
-    up.add_argument("--port", type=int, help="the API's port; without it 8000, or any free one")
+    up.add_argument("--port", type=_port, help="the API's port; without it 8000, or any free one")
     up.add_argument("--endpoints", type=Path, default=ROOT / "endpoints", help="the folder of declarations")
     artifacts = os.environ.get("HEADRACE_ARTIFACTS") or ROOT / ".headrace" / "artifacts"
     up.add_argument("--artifacts", type=Path, default=Path(artifacts), help="the folder of built models")

@@ -16,6 +16,7 @@ from headrace.gateway import GatewayRefusal
 from infra_local import front_answer
 from infra_local.front_answer import Allowed, HttpAnswer, Refused
 from infra_local.front_event import HttpRequest, authorizer_event, proxy_event
+from infra_local.front_protocol import FrontServer
 from infra_local.lambda_api import read_bounded
 from infra_local.lambda_environment import InvocationResult
 from infra_local.lambda_host import InvokeRefusedError
@@ -27,6 +28,7 @@ HEADERS_BYTES_MAX = 10_240
 """Request line and headers together (API Gateway quotas for REST APIs)."""
 
 INTEGRATION_TIMEOUT_S = 29.0
+_SERVER_ERROR_MIN = 500
 
 
 class Functions(Protocol):
@@ -83,8 +85,13 @@ class Front:
         """Listens on a loopback port; 0 means any free one."""
         loop = asyncio.get_running_loop()
         # Lines may be longer than the limit, so that it is this program that refuses them and not the parser.
-        self._web = web.Server(
-            self._answer, access_log=None, max_line_size=65_536, max_field_size=65_536, auto_decompress=False
+        self._web = FrontServer(
+            self._answer,
+            refuse=self._refuse,
+            access_log=None,
+            max_line_size=65_536,
+            max_field_size=65_536,
+            auto_decompress=False,
         )
         self._server = await loop.create_server(self._web, LOOPBACK, port)
         self._port = self._server.sockets[0].getsockname()[1]
@@ -105,6 +112,14 @@ class Front:
             answer = await self._pass_through(request, request_id)
         finally:
             self._in_flight -= 1
+        return self._finished(answer, request_id)
+
+    def _refuse(self, status: int) -> web.Response:
+        """Answers what is no HTTP request, or what this program itself failed on."""
+        refused = front_answer.BAD_REQUEST if status < _SERVER_ERROR_MIN else front_answer.INTEGRATION_FAILED
+        return self._finished(refused, str(uuid.uuid4()))
+
+    def _finished(self, answer: HttpAnswer | Refused, request_id: str) -> web.Response:
         if isinstance(answer, Refused):
             answer = render(answer, words=self._words, request_id=request_id)
         response = web.Response(status=answer.status, body=answer.body)

@@ -71,6 +71,7 @@ NOT_ALLOWED = Refused("ACCESS_DENIED", 403, "AccessDeniedException", _NOT_AUTHOR
 AUTHORIZER_FAILED = Refused("AUTHORIZER_FAILURE", 500, "AuthorizerFailureException", None)
 AUTHORIZER_MISCONFIGURED = Refused("AUTHORIZER_CONFIGURATION_ERROR", 500, "AuthorizerConfigurationException", None)
 TOO_LARGE = Refused("REQUEST_TOO_LARGE", 413, "RequestTooLargeException", "Request Too Long")
+BAD_REQUEST = Refused("DEFAULT_4XX", 400, "BadRequestException", "Bad Request")
 HEADERS_TOO_LARGE = Refused("DEFAULT_4XX", 431, "BadRequestException", "Request Header Fields Too Large")
 NO_SUCH_PATH = Refused(
     "MISSING_AUTHENTICATION_TOKEN", 403, "MissingAuthenticationTokenException", "Missing Authentication Token"

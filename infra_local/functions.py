@@ -37,7 +37,7 @@ def platform_functions(names: Names, *, catalog: Path, endpoints: Path, aws: Map
     temporary.mkdir(exist_ok=True)
     memory_mb = {"predict": 1024, "authorizer": 512, "fallback": 2048}
     concurrency = {"predict": 8, "authorizer": 4, "fallback": 2}
-    provisioned = {"predict": 2, "authorizer": 1, "fallback": 1}
+    provisioned = {"predict": 4, "authorizer": 1, "fallback": 1}
     return [
         FunctionSpec(
             name=f"{names.prefix}-{name}",

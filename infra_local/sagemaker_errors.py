@@ -50,6 +50,11 @@ def unknown_variant(endpoint: str, variant: str) -> RuntimeRefusalError:
     return RuntimeRefusalError(400, "ValidationError", f"Variant {variant} not found for endpoint {arn}")
 
 
+def no_multi_model(endpoint: str) -> RuntimeRefusalError:
+    """TargetModel is for multi-model endpoints, and this is none."""
+    return RuntimeRefusalError(400, "ValidationError", f"Endpoint {endpoint} does not support TargetModel header")
+
+
 def too_large(size_max: int) -> RuntimeRefusalError:
     """The body is over the limit of real-time inference."""
     message = f"1 validation error detected: Value at 'body' failed to satisfy constraint: at most {size_max} bytes"

@@ -149,6 +149,8 @@ class SageMakerRuntime:
 
     async def _invoke(self, request: web.BaseRequest, name: str) -> web.Response:
         body = await _read(request)
+        if "X-Amzn-SageMaker-Target-Model" in request.headers:
+            raise sagemaker_errors.no_multi_model(name)
         variant = await self._choose(name, request.headers.get("X-Amzn-SageMaker-Target-Variant"))
         answer = await self._ask(name, variant, body, _passed_on(request))
         headers = {"Content-Type": answer.content_type, _VARIANT: variant}

@@ -224,10 +224,11 @@ def _decode(content: bytes, kind: str, side_px: int) -> tuple[np.ndarray, Letter
     with Image.open(io.BytesIO(content), formats=[kind]) as image:
         _refuse_large(*image.size)  # the header may name a second size further on
         width, height = image.size
+        if kind == "PNG":
+            image.load()  # its EXIF may lie behind the pixels: asked for it first, Pillow loses the pixels' own errors
         orientation = _orientation(image)
-        image.draft(
-            None, (2 * side_px, 2 * side_px)
-        )  # JPEG alone: decodes at 1/2, 1/4 or 1/8 while that is sharp enough
+        # JPEG alone: decodes at 1/2, 1/4 or 1/8 while that is sharp enough.
+        image.draft(None, (2 * side_px, 2 * side_px))
         place = Letterbox(width, height, side_px)
         picture = _to_rgb(_shrink(image, place)).resize(place.scaled, Image.Resampling.BILINEAR)
     if orientation in UPRIGHT:

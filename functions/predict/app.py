@@ -25,7 +25,16 @@ JSON = "application/json"
 
 def create_app(services: Services) -> FastAPI:
     """The application over these services. It holds no state of its own."""
-    app = FastAPI(title=TITLE, version=API_VERSION, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=TITLE,
+        version=API_VERSION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Lambda traces the invocation and Powertools writes the metrics: FastAPI's own would measure it all again.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     for module in (classifications, detections, models, inference_protocol, documents):
         for method, path, handle in module.ROUTES:
             app.add_api_route(
@@ -77,7 +86,7 @@ def _refusal(call: Call, error: HeadraceError) -> Response:
 
 def _error(call: Call, *, status: int, code: str, message: str, field: str | None = None) -> Response:
     call.record["code"] = code
-    protocol = call.request.url.path.startswith(PROTOCOL_PREFIX)
+    protocol = call.request.scope["path"].startswith(PROTOCOL_PREFIX)
     body = error_body(
         status=status, code=code, message=message, request_id=call.request_id, field=field, protocol=protocol
     )

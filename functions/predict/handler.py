@@ -2,15 +2,19 @@
 
 import os
 import time
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from mangum import Mangum
 
 from functions.predict.app import create_app
 from functions.predict.services import Services
+from functions.predict.trusted_host import trust_host
 from headrace.catalog import load
-from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.bounded_calls import READ_TIMEOUT_STEPS_S, BoundedCalls
+from headrace_aws.clients import client
 from headrace_aws.inputs_bucket import InputsBucket
 from headrace_aws.lambda_stand_in import LambdaStandIn
 from headrace_aws.sagemaker_primary import SageMakerPrimary
@@ -31,4 +35,21 @@ app = create_app(
     )
 )
 # Without a lifespan: Mangum would run start-up and shutdown around every invocation.
-handler = logger.inject_lambda_context(Mangum(app, lifespan="off"), clear_state=True)
+_serve = Mangum(app, lifespan="off")
+
+
+@cache
+def _warm() -> None:
+    """Make the client that every inference needs, before the first request's deadline starts to run."""
+    client("sagemaker-runtime", read_timeout_s=READ_TIMEOUT_STEPS_S[0])
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in {"provisioned-concurrency", "snap-start"}:
+    _warm()
+
+
+@partial(logger.inject_lambda_context, clear_state=True)
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """One API Gateway proxy event."""
+    _warm()
+    return _serve(trust_host(event), context)

@@ -42,6 +42,14 @@ _TENSOR = _object(
     data={"type": "array"},
     parameters={"type": "object"},
 )
+# A tensor's data stands in the JSON, or behind it with its size among the parameters.
+_TENSOR["anyOf"] = [
+    {"required": ["data"]},
+    {
+        "required": ["parameters"],
+        "properties": {"parameters": {"required": ["binary_data_size"]}},
+    },
+]
 PROTOCOL_SCHEMAS: dict[str, Schema] = {
     "Error": _object(
         {

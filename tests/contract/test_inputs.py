@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge
+from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge, UnknownTarget
 from headrace.fakes import FakeInputs
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import client
@@ -48,7 +48,7 @@ def test_another_tenants_object_is_forbidden(read: Read) -> None:
 
 def test_a_missing_object_is_the_callers_mistake(read: Read) -> None:
     """It has a code of its own."""
-    with pytest.raises(InvalidRequest) as refusal:
+    with pytest.raises(UnknownTarget) as refusal:
         ask(read, "s3://inputs/tenants/acme/none")
     assert refusal.value.code == "object_not_found"
 

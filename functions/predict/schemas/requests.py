@@ -6,11 +6,16 @@ for detections.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 
 ITEMS_MAX = 10_000
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is as whole as 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Body(BaseModel):
@@ -48,7 +53,7 @@ class DetectionOptions(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = THRESHOLD_DEFAULT
-    max_detections: Annotated[int, Field(ge=1, le=DETECTIONS_MAX)] = DETECTIONS_DEFAULT
+    max_detections: Annotated[int, Field(ge=1, le=DETECTIONS_MAX), BeforeValidator(_whole)] = DETECTIONS_DEFAULT
 
 
 class DetectionRequest(DetectionOptions):

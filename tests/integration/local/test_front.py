@@ -1,11 +1,13 @@
 """The front makes of HTTP what API Gateway would, and of a function's answer HTTP again."""
 
+import asyncio
 import base64
 import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -162,3 +164,27 @@ async def test_limits(front: Front) -> None:
     assert (await call(front, "/v1/x", method="POST", data=io.BytesIO(bytes(5_000_000))))[0] == 413
     assert (await call(front, "/v1/x", headers={**GOOD, "x-long": "x" * 10_240}))[0] == 431
     assert (await call(front, "/v1/x", headers={**GOOD, "x-long": "x" * 9_000}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"FOO / HTTP/1.1\r\nHost: x\r\nprivate-marker: \x00\r\n\r\n",
+        b"GET /private-marker HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"private-marker\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_without_an_echo(
+    front: Front, wire: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that cannot be parsed gets a 400 in JSON with an id, and stands in no log."""
+    address = urlsplit(front.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(wire)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 400 " in head.split(b"\r\n")[0]
+    assert b"x-amzn-requestid" in head.lower()
+    assert json.loads(body) == {"message": "Bad Request"}
+    assert "private-marker" not in caplog.text

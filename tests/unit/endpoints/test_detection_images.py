@@ -120,6 +120,14 @@ def test_the_limit_itself_is_allowed() -> None:
     assert refusal(png(width, PIXELS_MAX // width)).code == "image_corrupt"
 
 
+def test_damaged_pixels_are_noticed_although_exif_lies_behind_them() -> None:
+    """Broken compressed data under a right checksum is refused, and not shown as an empty picture."""
+    whole = png(50, 50, rows=b"\x00" * 50 * 151)
+    start = whole.index(b"IDAT")
+    broken = whole[: start - 4] + chunk(b"IDAT", b"garbage") + chunk(b"IEND", b"")
+    assert refusal(broken).code == "image_corrupt"
+
+
 def test_a_second_header_does_not_slip_through() -> None:
     """A PNG whose second IHDR names another size is refused, whichever the decoder believes."""
     second = chunk(b"IHDR", b"\x00\x00\x75\x30\x00\x00\x75\x30\x08\x02\x00\x00\x00")

@@ -10,6 +10,7 @@ from mangum import Mangum
 
 from functions.predict.app import create_app
 from functions.predict.services import Services
+from functions.predict.trusted_host import trust_host
 from headrace.catalog import Catalog
 from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
 
@@ -56,7 +57,7 @@ class Gateway:
 
     def send(self, event: dict[str, Any]) -> Answer:
         """Hand an event to the handler."""
-        answer = self._handler(event, Context())  # type: ignore[arg-type]
+        answer = self._handler(trust_host(event), Context())  # type: ignore[arg-type]
         body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
         headers = {**answer.get("headers", {}), **{k: v[-1] for k, v in answer.get("multiValueHeaders", {}).items()}}
         return Answer(answer["statusCode"], headers, body)

@@ -204,7 +204,7 @@ def test_detects_however_the_image_travels(gateway: Gateway, form: str) -> None:
         ({"image": {}}, 400, "invalid_body"),
         ({"image": "x"}, 400, "invalid_body"),
         ({"image": {"s3": "s3://inputs/tenants/other/x"}}, 403, "object_forbidden"),
-        ({"image": {"s3": "s3://inputs/tenants/acme/none"}}, 400, "object_not_found"),
+        ({"image": {"s3": "s3://inputs/tenants/acme/none"}}, 404, "object_not_found"),
         ({"image": {"s3": "https://example.com/x"}}, 400, "invalid_body"),
         ({"image": {"base64": "/9j/4A=="}, "threshold": 2}, 400, "invalid_body"),
         ({"image": {"base64": "/9j/4A=="}, "threshold": "0.5"}, 400, "invalid_body"),
@@ -328,6 +328,22 @@ def test_models_are_listed_with_their_limits(gateway: Gateway) -> None:
     assert sentiment["versions"] == ["v1"]
     assert sentiment["limits"]["max_text_chars"] == 50
     assert b"sha256" not in answer.body
+
+
+@pytest.mark.parametrize("host", ["[", "a]b", "[::1]:8", "a:b"])
+def test_an_odd_host_breaks_nothing(gateway: Gateway, host: str) -> None:
+    """Errors are written without looking at the caller's Host, which may be no host at all."""
+    event = event_of("no-such-path")
+    event["headers"]["Host"] = host
+    event["multiValueHeaders"]["Host"] = [host]
+    assert gateway.send(event).json()["error"]["code"] == "route_not_found"
+
+
+def test_a_trailing_slash_is_another_path(gateway: Gateway) -> None:
+    """Nobody is redirected to a place that the caller's Host names."""
+    event = event_of("list-models")
+    event["path"] += "/"
+    assert gateway.send(event).status == 404
 
 
 def test_unknown_paths_and_methods_are_told(gateway: Gateway) -> None:

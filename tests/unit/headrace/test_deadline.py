@@ -31,7 +31,7 @@ def test_lambda_and_gateway_bound_it() -> None:
     assert budget_s("60000", max_ms=60_000) == GATEWAY_MAX_S
 
 
-@pytest.mark.parametrize("asked", ["", "0", "99", "-1", "1.5", "1e3", "soon", "٣", "1" * 11])
+@pytest.mark.parametrize("asked", ["", "0", "99", "-1", "1.5", "1e3", "soon", "٣", "1" * 10])
 def test_refuses_what_is_no_number_of_milliseconds(asked: str) -> None:
     """A limit that cannot be read is an error, not a default."""
     with pytest.raises(InvalidRequest, match="whole number"):

@@ -84,6 +84,13 @@ def test_does_not_refuse_what_is_only_near_a_bound(body: bytes) -> None:
     assert parse(body, bytes_max=MEBIBYTE) == json.loads(body)
 
 
+@pytest.mark.parametrize("unit", [b'\\"', b"\\\\", b'"', b"a\\"])
+def test_a_string_that_never_ends_costs_one_look(unit: bytes) -> None:
+    """Megabytes of escapes without an end are refused in one pass; a quadratic one would outlast the test's bound."""
+    with pytest.raises(InvalidRequest):
+        parse(b'{"input":"' + unit * (MEBIBYTE // len(unit)), bytes_max=4 * MEBIBYTE)
+
+
 def test_checks_the_size_before_anything_else() -> None:
     """A body over the bound is refused for its size even when it is not JSON."""
     with pytest.raises(PayloadTooLarge):

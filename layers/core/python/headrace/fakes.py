@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.api_keys import KeyRecord
 from headrace.catalog import Endpoint, Rung, Version
-from headrace.errors import Forbidden, InvalidRequest, TargetUnavailable
+from headrace.errors import Forbidden, TargetUnavailable, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
 
 Respond = Callable[[InferenceRequest], InferenceResponse]
@@ -91,5 +91,5 @@ class FakeInputs:
         if f"/tenants/{tenant}/" not in uri:
             raise Forbidden("That object is not below your tenant's prefix.", code="object_forbidden")
         if uri not in self.objects:
-            raise InvalidRequest("There is no such object.", code="object_not_found", field="image.s3")
+            raise UnknownTarget("There is no such object.", code="object_not_found")
         return self.objects[uri]

@@ -56,6 +56,6 @@ GATEWAY_REFUSALS: dict[str, GatewayRefusal] = {
         GatewayRefusal("INTEGRATION_FAILURE", 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
         GatewayRefusal("AUTHORIZER_FAILURE", 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
         GatewayRefusal("DEFAULT_4XX", None, "invalid_request", _BAD, "See /openapi.json for what is taken."),
-        GatewayRefusal("DEFAULT_5XX", None, "unavailable", _DOWN, _TRY_AGAIN),
+        GatewayRefusal("DEFAULT_5XX", 503, "unavailable", _DOWN, _TRY_AGAIN, retry_s=1),
     )
 }

@@ -20,7 +20,8 @@ DEPTH_MAX = 64
 INTEGER_DIGITS_MAX = 400
 """Far beyond any datatype on the wire (UINT64 has 20), far below Python's own refusal at 4,300."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and a string that never ends eats the rest: no byte is looked at twice, whatever a caller sends.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (INTEGER_DIGITS_MAX + 1))
 _LARGE_EXPONENT = re.compile(rb"[eE]\+?0*[1-9][0-9]{2}|[0-9]{300}")

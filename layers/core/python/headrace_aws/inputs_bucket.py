@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.errors import AttemptTimedOut, Forbidden, HeadraceError, InvalidRequest, NothingServed, PayloadTooLarge
+from headrace.errors import (
+    AttemptTimedOut,
+    Forbidden,
+    HeadraceError,
+    InvalidRequest,
+    NothingServed,
+    PayloadTooLarge,
+    UnknownTarget,
+)
 from headrace.predict import RETRY_AFTER_S
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
@@ -24,7 +32,8 @@ class InputsBucket:
         """The object's bytes.
 
         Raises:
-            InvalidRequest: not an S3 URI of this bucket, or no such object.
+            InvalidRequest: not an S3 URI of this bucket.
+        UnknownTarget: there is no such object.
             Forbidden: outside the tenant's prefix.
             PayloadTooLarge: the object exceeds `bytes_max`; it is not downloaded.
             NothingServed: S3 did not answer in time.
@@ -64,5 +73,5 @@ def _translate(error: Exception) -> HeadraceError:
     response: Any = getattr(error, "response", {})
     if response.get("Error", {}).get("Code") in {"NoSuchKey", "404", "AccessDenied"}:
         # Without ListBucket S3 answers AccessDenied for a key that does not exist.
-        return InvalidRequest("There is no such object.", code="object_not_found", field="image.s3")
+        return UnknownTarget("There is no such object.", code="object_not_found")
     return NothingServed("The object could not be read.", retry_after_s=RETRY_AFTER_S)

@@ -12,6 +12,8 @@ import secrets
 import sys
 import time
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from headrace.api_keys import mint
 from headrace.identity import INVOKE, READ
 from headrace_aws.keys_table import KeysTable
@@ -59,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if KeysTable(settings.keys_table).revoke(options.key_id, at=int(time.time())):
             return 0
-    except (MissingSettings, ValueError) as error:
+    except (MissingSettings, ValueError, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stderr.write("there is no such key\n")

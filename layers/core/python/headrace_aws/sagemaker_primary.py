@@ -122,4 +122,4 @@ def _model_error(text: str) -> tuple[str, str | None]:
         return "The model refused the input.", "input_refused"
     if not isinstance(message, str) or not isinstance(code, str) or len(message) > MODEL_MESSAGE_MAX_CHARS:
         return "The model refused the input.", "input_refused"
-    return message, code
+    return f"{message[:1].upper()}{message[1:].rstrip('.')}.", code
