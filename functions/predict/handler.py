@@ -13,8 +13,7 @@ from functions.predict.app import create_app
 from functions.predict.services import Services
 from functions.predict.trusted_host import trust_host
 from headrace.catalog import load
-from headrace_aws.bounded_calls import READ_TIMEOUT_STEPS_S, BoundedCalls
-from headrace_aws.clients import client
+from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.inputs_bucket import InputsBucket
 from headrace_aws.lambda_stand_in import LambdaStandIn
 from headrace_aws.sagemaker_primary import SageMakerPrimary
@@ -24,10 +23,11 @@ from headrace_aws.telemetry import Telemetry
 settings = PredictSettings.read(os.environ)
 logger = Logger()
 calls = BoundedCalls()
+primary = SageMakerPrimary(prefix=settings.prefix, calls=calls)
 app = create_app(
     Services(
         catalog=load(Path(settings.catalog).read_text(encoding="utf-8")),
-        primary=SageMakerPrimary(prefix=settings.prefix, calls=calls),
+        primary=primary,
         stand_in=LambdaStandIn(function=settings.fallback_function, calls=calls),
         inputs=InputsBucket(settings.inputs_bucket, calls=calls),
         clock=time.monotonic,
@@ -40,8 +40,8 @@ _serve = Mangum(app, lifespan="off")
 
 @cache
 def _warm() -> None:
-    """Make the client that every inference needs, before the first request's deadline starts to run."""
-    client("sagemaker-runtime", read_timeout_s=READ_TIMEOUT_STEPS_S[0])
+    """Make what every inference needs, before the first request's deadline starts to run."""
+    primary.warm()
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in {"provisioned-concurrency", "snap-start"}:

@@ -1,6 +1,7 @@
 """The rules of the house that a machine can hold: where imports may point, and what tests may not do."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,12 @@ HTTP_FREE_SERVING = ("answers", "artifact", "datatypes", "errors", "runner", "se
 ENVIRONMENT_READERS = ("handler.py", "settings.py", "keys.py", "__main__.py")
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def sources(folder: str) -> list[Path]:
     """Python files below a folder."""
     return sorted((ROOT / folder).rglob("*.py"))
@@ -38,7 +45,7 @@ def sources(folder: str) -> list[Path]:
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of what a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -113,11 +120,11 @@ def test_every_function_has_a_handler() -> None:
     """One folder, one Lambda, one `handler.py` with a `handler` in it."""
     for folder in (ROOT / "functions").iterdir():
         if folder.is_dir() and not folder.name.startswith("__"):
-            tree = ast.parse((folder / "handler.py").read_text(encoding="utf-8"))
-            names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            handler = tree(folder / "handler.py")
+            names = {node.name for node in handler.body if isinstance(node, ast.FunctionDef)}
             names |= {
                 target.id
-                for node in tree.body
+                for node in handler.body
                 if isinstance(node, ast.Assign)
                 for target in node.targets
                 if isinstance(target, ast.Name)
@@ -128,7 +135,7 @@ def test_every_function_has_a_handler() -> None:
 def test_tests_use_fakes() -> None:
     """No mock library and no patched attributes: a test that rewires the code does not test it."""
     for path in sources("tests"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             assert not (isinstance(node, ast.Attribute) and node.attr == "patch"), path
             assert not (
                 isinstance(node, ast.Attribute)
@@ -144,7 +151,7 @@ def test_every_test_states_its_fact() -> None:
     silent = [
         f"{path.relative_to(ROOT)}::{node.name}"
         for path in sources("tests")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("test_")
         and not ast.get_docstring(node)

@@ -4,70 +4,100 @@ import json
 from typing import Any
 
 import pytest
-from botocore import exceptions
+from urllib3 import exceptions
 
 from headrace import errors
-from headrace_aws.sagemaker_primary import translate
+from headrace_aws.sagemaker_primary import failure_of_answer, failure_of_call
 
 
-def response(code: str, **fields: Any) -> exceptions.ClientError:
-    """A service error."""
-    return exceptions.ClientError({"Error": {"Code": code, "Message": "m"}, **fields}, "InvokeEndpoint")  # type: ignore[typeddict-item]
+def answered(code: str, **fields: Any) -> errors.HeadraceError:
+    """What a service error becomes."""
+    return failure_of_answer(code, json.dumps(fields).encode())
 
 
-def model_error(status: int, message: str = "") -> exceptions.ClientError:
+def model_error(status: int, message: Any = "") -> errors.HeadraceError:
     """What a container's own status becomes on the way."""
-    return response("ModelError", OriginalStatusCode=status, OriginalMessage=message)
+    return answered("ModelError", OriginalStatusCode=status, OriginalMessage=message)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("ThrottlingException", errors.TargetThrottled),
+        ("ServiceUnavailable", errors.TargetUnavailable),
+        ("ModelNotReadyException:http://internal.amazon.com/coral/", errors.TargetUnavailable),
+        ("ValidationError", errors.TargetUnavailable),
+        ("SomethingNew", errors.TargetFaulted),
+        ("", errors.TargetFaulted),
+    ],
+)
+def test_each_service_error_has_its_place(code: str, expected: type[errors.HeadraceError]) -> None:
+    """The kind decides what the ladder does next; a namespace behind the code does not matter."""
+    assert type(answered(code)) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (500, errors.TargetFaulted),
+        (503, errors.TargetUnavailable),
+        (429, errors.TargetThrottled),
+        (504, errors.AttemptTimedOut),
+        (404, errors.TargetFaulted),
+        (400, errors.InvalidRequest),
+        (413, errors.PayloadTooLarge),
+        (415, errors.UnsupportedMedia),
+    ],
+)
+def test_each_status_of_a_model_has_its_place(status: int, expected: type[errors.HeadraceError]) -> None:
+    """What the container said is the caller's to mend, or a failure of the target."""
+    assert type(model_error(status)) is expected
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (response("ThrottlingException"), errors.TargetThrottled),
-        (response("ServiceUnavailable"), errors.TargetUnavailable),
-        (response("ModelNotReadyException"), errors.TargetUnavailable),
-        (response("ValidationError"), errors.TargetUnavailable),
-        (response("SomethingNew"), errors.TargetFaulted),
-        (model_error(500), errors.TargetFaulted),
-        (model_error(503), errors.TargetUnavailable),
-        (model_error(429), errors.TargetThrottled),
-        (model_error(504), errors.AttemptTimedOut),
-        (model_error(404), errors.TargetFaulted),
-        (model_error(400), errors.InvalidRequest),
-        (model_error(413), errors.PayloadTooLarge),
-        (model_error(415), errors.UnsupportedMedia),
-        (exceptions.ReadTimeoutError(endpoint_url="x"), errors.AttemptTimedOut),
-        (exceptions.ConnectTimeoutError(endpoint_url="x"), errors.AttemptTimedOut),
-        (exceptions.EndpointConnectionError(endpoint_url="x"), errors.TargetUnavailable),
-        (exceptions.ConnectionClosedError(endpoint_url="x"), errors.TargetUnavailable),
-        (exceptions.NoCredentialsError(), errors.TargetFaulted),
+        (exceptions.ReadTimeoutError(None, "x", "late"), errors.AttemptTimedOut),  # type: ignore[arg-type]
+        (exceptions.ConnectTimeoutError("late"), errors.AttemptTimedOut),
+        (exceptions.NewConnectionError(None, "refused"), errors.TargetUnavailable),  # type: ignore[arg-type]
+        (exceptions.ProtocolError("closed"), errors.TargetUnavailable),
+        (exceptions.SSLError("no"), errors.TargetUnavailable),
+        (AttributeError("no credentials"), errors.TargetFaulted),
     ],
 )
-def test_each_error_has_its_place(error: Exception, expected: type[errors.HeadraceError]) -> None:
-    """The kind decides what the ladder does next."""
-    assert type(translate(error)) is expected
+def test_each_failed_call_has_its_place(error: Exception, expected: type[errors.HeadraceError]) -> None:
+    """A target that is late is told from one that is away."""
+    assert type(failure_of_call(error)) is expected
+
+
+def test_the_code_may_stand_in_the_body() -> None:
+    """A proxy between us and SageMaker may drop the header."""
+    assert type(failure_of_answer("", b'{"__type":"a#ThrottlingException"}')) is errors.TargetThrottled
+    assert type(failure_of_answer("", b"<html>")) is errors.TargetFaulted
+    assert type(failure_of_answer("", b"[]")) is errors.TargetFaulted
 
 
 def test_a_models_own_refusal_keeps_its_code() -> None:
-    """What our serving program says about an input reaches the caller."""
-    body = json.dumps({"error": "The image cannot be decoded.", "code": "image_corrupt"})
-    refusal = translate(model_error(400, body))
-    assert (refusal.code, refusal.message) == ("image_corrupt", "The image cannot be decoded.")
+    """What our serving program says about an input reaches the caller, as a sentence."""
+    body = json.dumps({"error": "the image is damaged", "code": "image_corrupt"})
+    refusal = model_error(400, body)
+    assert (refusal.code, refusal.message) == ("image_corrupt", "The image is damaged.")
 
 
 @pytest.mark.parametrize(
     "body",
     [
         "",
+        None,
         "PRIVATE",
         '{"error":"PRIVATE"}',
         '"PRIVATE"',
         '{"error":["PRIVATE"],"code":1}',
-        '{"error":"%s","code":"c"}' % ("PRIVATE" * 100),
+        json.dumps({"error": "PRIVATE" * 100, "code": "c"}),
     ],
 )
-def test_another_servers_words_are_not_passed_on(body: str) -> None:
+def test_another_servers_words_are_not_passed_on(body: Any) -> None:
     """Text of unknown form may quote the input, so it is replaced."""
-    refusal = translate(model_error(400, body))
+    refusal = model_error(400, body)
     assert "PRIVATE" not in refusal.message
     assert refusal.code == "input_refused"

@@ -24,6 +24,12 @@ def _session() -> Session:
 
 
 @cache
+def credentials() -> Any:
+    """Who calls; botocore renews what expires."""
+    return _session().get_credentials()
+
+
+@cache
 def client(service: str, *, read_timeout_s: float) -> Any:
     """The client of a service with this read timeout; the same one for the same arguments."""
     from botocore.config import Config  # noqa: PLC0415 - as above

@@ -1,12 +1,13 @@
 """The primary on SageMaker: `InvokeEndpoint` with a target variant, and SageMaker's errors as ours.
 
-Source: SageMaker Runtime API, InvokeEndpoint, "Errors"; a container's own status arrives as `ModelError` with
-`OriginalStatusCode`.
+Source: SageMaker Runtime API, InvokeEndpoint: request syntax and "Errors"; a container's own status arrives as
+`ModelError` with `OriginalStatusCode`.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 from headrace.catalog import Endpoint, Version
@@ -23,10 +24,11 @@ from headrace.errors import (
 )
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import JSON_TYPE, read_response, write_request
-from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
-from headrace_aws.clients import client
+from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.signed_calls import SignedCalls
 
 MODEL_MESSAGE_MAX_CHARS = 500
+_OK = 200
 _REFUSALS: dict[int, type[InvalidRequest]] = {
     400: InvalidRequest,
     413: PayloadTooLarge,
@@ -54,6 +56,14 @@ class SageMakerPrimary:
         self._prefix = prefix
         self._calls = calls
 
+    @cached_property
+    def _runtime(self) -> SignedCalls:
+        return SignedCalls("sagemaker-runtime")
+
+    def warm(self) -> None:
+        """Make what the first call would have to make: before its deadline starts to run, not within it."""
+        _ = self._runtime
+
     def invoke(
         self,
         endpoint: Endpoint,
@@ -65,55 +75,66 @@ class SageMakerPrimary:
     ) -> InferenceResponse:
         """See `headrace.predict.Primary.invoke`."""
         content_type, body = write_request(request, binary_output=binary_output)
-
-        def call() -> tuple[str, bytes]:
-            runtime = client("sagemaker-runtime", read_timeout_s=read_timeout_step_s(timeout_s))
-            answer = runtime.invoke_endpoint(
-                EndpointName=f"{self._prefix}-{endpoint.name}",
-                TargetVariant=version.name,
-                ContentType=content_type,
-                Accept=JSON_TYPE,
-                CustomAttributes=f"headrace-timeout-ms={int(timeout_s * 1000)}",
-                Body=body,
-            )
-            return answer["ContentType"], answer["Body"].read()
-
+        path = ("endpoints", f"{self._prefix}-{endpoint.name}", "invocations")
+        headers = {
+            "content-type": content_type,
+            "accept": JSON_TYPE,
+            "x-amzn-sagemaker-target-variant": version.name,
+            "x-amzn-sagemaker-custom-attributes": f"headrace-timeout-ms={int(timeout_s * 1000)}",
+        }
         try:
-            return read_response(*self._calls.run(call, timeout_s=timeout_s))
+            status, answered, answer = self._calls.run(
+                lambda: self._runtime.post(path, body, headers=headers, timeout_s=timeout_s), timeout_s=timeout_s
+            )
         except HeadraceError:
             raise
-        except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
-            raise translate(error) from None
+        except Exception as error:  # noqa: BLE001 - urllib3's errors share no base that is free to import
+            raise failure_of_call(error) from None
+        if status != _OK:
+            raise failure_of_answer(answered.get("x-amzn-errortype", ""), answer)
+        return read_response(answered.get("content-type", ""), answer)
 
 
-def translate(error: Exception) -> HeadraceError:
-    """A failed call as an error of the domain."""
-    from botocore import exceptions  # noqa: PLC0415 - imported already, by the client that raised
+def failure_of_call(error: Exception) -> HeadraceError:
+    """A call that brought no answer, as an error of the domain."""
+    from urllib3 import exceptions  # noqa: PLC0415 - imported already, by the call that raised
 
     match error:
-        case exceptions.ClientError():
-            return _translate_response(error.response)
-        case exceptions.ReadTimeoutError() | exceptions.ConnectTimeoutError():
+        case exceptions.ConnectTimeoutError() if isinstance(error, exceptions.NewConnectionError):
+            return TargetUnavailable("The endpoint cannot be reached.")
+        case exceptions.TimeoutError():
             return AttemptTimedOut("The endpoint did not answer in time.")
-        case exceptions.HTTPClientError() | exceptions.ConnectionError():
+        case exceptions.HTTPError():
             return TargetUnavailable("The endpoint cannot be reached.")
         case _:
             return TargetFaulted(f"The call failed: {type(error).__name__}.")
 
 
-def _translate_response(response: Any) -> HeadraceError:
-    code = response.get("Error", {}).get("Code", "")
+def failure_of_answer(error_type: str, body: bytes) -> HeadraceError:
+    """SageMaker's error as one of the domain.
+
+    Args:
+        error_type: the header `x-amzn-errortype`, perhaps with a namespace behind a colon.
+        body: the error's document.
+    """
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = {}
+    if not isinstance(document, dict):
+        document = {}
+    code = (error_type or str(document.get("__type") or document.get("Code", ""))).partition(":")[0].rpartition("#")[2]
     if code != "ModelError":
         return _BY_CODE.get(code, TargetFaulted)(f"SageMaker answered {code}.")
-    status = int(response.get("OriginalStatusCode", 500))
+    status = document.get("OriginalStatusCode", 500)
     if refusal := _REFUSALS.get(status):
-        message, model_code = _model_error(response.get("OriginalMessage", ""))
+        message, model_code = _model_error(document.get("OriginalMessage", ""))
         return refusal(message, code=model_code)
     failure = {429: TargetThrottled, 503: TargetUnavailable, 504: AttemptTimedOut}.get(status, TargetFaulted)
     return failure(f"The model answered {status}.")
 
 
-def _model_error(text: str) -> tuple[str, str | None]:
+def _model_error(text: Any) -> tuple[str, str | None]:
     """What the serving program said. Only its own form is passed on: another server's text may quote the input."""
     try:
         document = json.loads(text)

@@ -1,0 +1,65 @@
+"""Calls to an AWS service on the hot path: botocore's signature and urllib3's connections, without the generic client.
+
+boto3 decides where the service is and who calls (partitions, FIPS, `AWS_ENDPOINT_URL*`, every credential source); that
+is done once. Per call its machinery of events, rules, serialisers and parsers costs 2 ms of CPU for one request whose
+form never changes, which is most of the gateway's own time (docs/decisions/0010-signed-calls.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from headrace_aws.clients import CONNECT_TIMEOUT_S, CONNECTIONS_MAX, client, credentials
+
+
+class SignedCalls:
+    """Signed POSTs to one service. Making one costs what making a boto3 client costs."""
+
+    def __init__(self, service: str) -> None:
+        from botocore.auth import SigV4Auth  # noqa: PLC0415 - only the first call needs to pay for these
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.httpsession import get_cert_path  # noqa: PLC0415
+        from urllib3 import PoolManager, Timeout  # noqa: PLC0415
+
+        meta = client(service, read_timeout_s=1.0).meta
+        self._endpoint = meta.endpoint_url.rstrip("/")
+        # Called per request: credentials that expire are renewed by botocore when they are asked for.
+        self._signer = lambda: SigV4Auth(
+            credentials().get_frozen_credentials(), meta.service_model.signing_name, meta.region_name
+        )
+        self._request = AWSRequest
+        self._timeout = Timeout
+        self._pool = PoolManager(
+            num_pools=1, maxsize=CONNECTIONS_MAX, retries=False, ca_certs=get_cert_path(verify=True)
+        )
+
+    def post(
+        self, path: tuple[str, ...], body: bytes, *, headers: dict[str, str], timeout_s: float
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One attempt, never repeated.
+
+        Args:
+            path: segments, each percent-encoded here.
+            body: the payload, covered by the signature.
+            headers: what the service reads beside it.
+            timeout_s: for the answer to begin, and again for each part of it.
+
+        Returns:
+            Status, headers with names in lower case, and body.
+
+        Raises:
+            urllib3.exceptions.HTTPError: connection failures and time-outs.
+        """
+        url = f"{self._endpoint}/{'/'.join(quote(segment, safe='') for segment in path)}"
+        request = self._request(method="POST", url=url, data=body, headers=headers)
+        self._signer().add_auth(request)  # type: ignore[no-untyped-call]
+        response: Any = self._pool.request(
+            "POST",
+            url,
+            body=body,
+            headers=dict(request.headers.items()),
+            timeout=self._timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
+            redirect=False,
+        )
+        return response.status, {name.lower(): value for name, value in response.headers.items()}, response.data
