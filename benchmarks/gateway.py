@@ -23,22 +23,25 @@ PROBE_S_MAX = 300
 PACKAGES = ("fastapi", "starlette", "pydantic", "mangum", "aws-lambda-powertools", "boto3", "botocore")
 NOTES = paragraphs("""\
 The handler is called in a process of its own, as Lambda calls it: one event at a time, from a real API Gateway
-proxy event to the proxy answer. Its boto3 talks to a stub of the SageMaker runtime in another process on loopback,
+proxy event to the proxy answer. It talks to a stub of the SageMaker runtime in another process on loopback,
 which answers at once. Logs and metrics are written to the null device.
 
 CPU is that of the whole process (all threads, user and system) per call, so neither the stub nor waiting counts;
-the part of boto3 that talks to the endpoint does count as the gateway's own.
+the part of the call that talks to the endpoint does count as the gateway's own.
 
 Own wall time = handler time less the round trip of the same bytes over a plain socket, which stands for endpoint
-and network. Server-Timing's own split (total less target) is quoted too; there the target contains boto3's time.
+and network. Server-Timing's own split (total less target) is quoted too; there the target contains the call's time.
 
-The parts are measured in turns with the whole, call by call: `without boto3` runs the same application over ports
-in memory, `framework` is Mangum and FastAPI around an empty route, `boto3` is the bare client's call, `JSON` is
+The parts are measured in turns with the whole, call by call: `without the call` runs the same application over ports
+in memory, `framework` is Mangum and FastAPI around an empty route, `call` is the signed call alone, `JSON` is
 strict parsing of the body and the endpoint's request and answer. Parts overlap a little and need not add up
 exactly.
 
 `hand-over and waiting` is what is left: the thread that bounds the call in time, and caches gone cold meanwhile.
 """)
+
+SHARES = (0.1, 0.5, 0.9, 0.99)
+"""Which percentiles of each process are kept."""
 
 Figures = dict[str, dict[str, list[float]]]
 
@@ -67,7 +70,14 @@ def run(*, quick: bool = False) -> Report:
     report.notes += NOTES
     report.raw = {
         case: {
-            part: {kind: [value for figures in several for value in figures[part][kind]] for kind in several[0][part]}
+            part: {
+                kind: [
+                    {f"p{share * 100:g}": round(percentile(figures[part][kind], share), 3) for share in SHARES}
+                    for figures in several
+                ]
+                for kind, values in several[0][part].items()
+                if values
+            }
             for part in several[0]
         }
         for case, several in measured.items()
@@ -111,7 +121,7 @@ def _whole_table(case: str, several: list[Figures]) -> Table:
     for name, pick in (
         ("own CPU", lambda figures: figures["handler"]["cpu_ms"]),
         ("own wall (handler less bare round trip)", _own_wall),
-        ("own wall by Server-Timing (boto3 counted as target)", _server_timing),
+        ("own wall by Server-Timing (the call counted as target)", _server_timing),
         ("whole handler, wall", lambda figures: figures["handler"]["wall_ms"]),
         ("bare round trip, wall", lambda figures: figures["round trip"]["wall_ms"]),
     ):
@@ -123,16 +133,17 @@ def _parts_table(case: str, several: list[Figures]) -> Table:
     def cpu(part: str) -> float:
         return spread([percentile(figures[part]["cpu_ms"], 0.5) for figures in several]).median
 
-    whole, framework, silent = cpu("handler"), cpu("framework"), cpu("without boto3 and telemetry")
-    reported, boto3 = cpu("without boto3"), cpu("boto3")
+    whole, framework, silent = cpu("handler"), cpu("framework"), cpu("without the call and telemetry")
+    reported, call = cpu("without the call"), cpu("call")
     parts = {
         "framework (Mangum, FastAPI, an empty route)": framework,
         "application (its JSON included)": silent - framework,
         "telemetry (log line and metrics)": reported - silent,
-        "boto3 (InvokeEndpoint)": boto3,
-        "hand-over and waiting": whole - reported - boto3,
+        "InvokeEndpoint, signed and sent": call,
+        "hand-over and waiting": whole - reported - call,
         "whole handler": whole,
         "of the application: JSON of body, request and answer": cpu("json"),
+        "for comparison: InvokeEndpoint by boto3's client": cpu("boto3"),
     }
     rows = tuple((name, f"{value:.3f}", f"{value / whole:.0%}") for name, value in parts.items())
     return Table(f"{case}: where the CPU goes (p50, ms)", ("part", "ms", "share"), rows)

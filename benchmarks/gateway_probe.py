@@ -35,6 +35,7 @@ from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import read_response, write_request
 from headrace.tasks import object_detection, text_classification
 from headrace_aws.clients import client
+from headrace_aws.signed_calls import SignedCalls
 from headrace_aws.telemetry import Telemetry
 
 WARM_UP = 30
@@ -108,6 +109,17 @@ def _acts(event: dict[str, Any], *, endpoint: str, request: InferenceRequest, bo
         )  # fmt: skip
         got["Body"].read()
 
+    signed = SignedCalls("sagemaker-runtime")
+    headers = {
+        "content-type": content_type,
+        "accept": "application/json",
+        "x-amzn-sagemaker-target-variant": "v1",
+        "x-amzn-sagemaker-custom-attributes": "headrace-timeout-ms=2000",
+    }
+
+    def post() -> None:
+        signed.post(("endpoints", f"{PREFIX}-{endpoint}", "invocations"), written, headers=headers, timeout_s=2.0)
+
     def parse() -> None:
         if body[:1] == b"{":
             strict_json.parse(body, bytes_max=BODY_BYTES_MAX)
@@ -116,9 +128,10 @@ def _acts(event: dict[str, Any], *, endpoint: str, request: InferenceRequest, bo
 
     return {
         "handler": lambda: handler(event, context),
-        "without boto3": lambda: reported(event, context),
-        "without boto3 and telemetry": lambda: silent(event, context),
+        "without the call": lambda: reported(event, context),
+        "without the call and telemetry": lambda: silent(event, context),
         "framework": lambda: framework(event, context),
+        "call": post,
         "boto3": invoke,
         "json": parse,
         "round trip": _round_trip(endpoint, written),
