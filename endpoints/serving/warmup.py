@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 CURVE_ROWS_MAX = 64
 CURVE_BUDGET_S = 4.0  # for the whole curve; a heavy model is measured at fewer sizes
-KNEE = 0.95  # the smallest batch within 5 % of the best rate: larger ones only add latency
+KNEE = 0.98  # the smallest batch within 2 % of the best rate: larger ones only add latency
 INLINE_BATCH_S = 0.0005  # a thread hop costs about 0.1 ms and halves the throughput of micro models (facts: D.2)
 INLINE_RATE_MIN = 0.7  # of the best rate, under that bound, for inline running to be worth it
 SLOW_PREPROCESS_S = 0.0003
@@ -98,6 +99,10 @@ def warm_up(runner: Runner, *, threads: int, batch_rows_max: int = 0) -> Profile
     curve = measure_curve(runner, example, rows_max=batch_rows_max or CURVE_ROWS_MAX)
     cap = batch_rows_max or knee(curve)
     inline_cap, inline = _inline(curve, cap=cap)
+    if not inline and threads > 1 and runner.batchable and not batch_rows_max:
+        # As it will be run: workers that compute at once share memory's bandwidth, and larger batches then pay longer.
+        curve = measure_curve(runner, example, rows_max=CURVE_ROWS_MAX, workers=threads)
+        cap = knee(curve)
     wide = not inline and threads > 1 and _open_wide(runner, example, threads=threads)
     return Profile(
         curve=curve,
@@ -154,9 +159,32 @@ def _close(left: np.ndarray, right: np.ndarray) -> bool:
 
 
 def measure_curve(
-    runner: Runner, example: Prepared, *, rows_max: int, clock: Callable[[], float] = time.perf_counter
+    runner: Runner,
+    example: Prepared,
+    *,
+    rows_max: int,
+    workers: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[int, float], ...]:
-    """Time batches of 1, 2, 4, … examples on one thread, stopping when larger ones no longer pay."""
+    """Time batches of 1, 2, 4, … examples on `workers` threads at once, stopping when larger ones no longer pay."""
+    with ThreadPoolExecutor(workers) as pool:
+
+        def act(batch: list[Prepared]) -> None:
+            others = [pool.submit(runner.compute, batch) for _ in range(workers - 1)]
+            runner.compute(batch)
+            wait(others)
+
+        return _curve(act, runner, example, rows_max=rows_max, clock=clock)
+
+
+def _curve(
+    act: Callable[[list[Prepared]], None],
+    runner: Runner,
+    example: Prepared,
+    *,
+    rows_max: int,
+    clock: Callable[[], float],
+) -> tuple[tuple[int, float], ...]:
     curve: list[tuple[int, float]] = []
     until = clock() + CURVE_BUDGET_S
     best_rate = 0.0
@@ -164,7 +192,7 @@ def measure_curve(
     flat = 0
     while True:
         batch = [example] * copies
-        seconds = _best_s(lambda batch=batch: runner.compute(batch), budget_s=0.08)  # type: ignore[misc]
+        seconds = _best_s(lambda batch=batch: act(batch), budget_s=0.08)  # type: ignore[misc]
         rows = copies * example.rows
         curve.append((rows, seconds))
         rate = rows / seconds
