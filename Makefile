@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev-installed
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run models test unit lint format synth push rehearse sam fault replay status down key docs bench lock clean
+.PHONY: help run models test unit lint format synth push rehearse sam fault replay status down docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,7 @@ help: ## this list
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11 or newer on the PATH (or make PYTHON=/path/to/python)."; exit 1; }
 	@echo "Making the environment in $(VENV) with $$($(PYTHON) --version) …"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python could not make an environment: on Debian and Ubuntu install python3-venv."; exit 1; }
 
 $(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what the platform needs (a minute, once) …"

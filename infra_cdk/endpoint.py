@@ -17,7 +17,7 @@ from constructs import Construct
 
 from headrace.declaration.schema import EndpointDeclaration
 from infra_cdk.capacity import CANARY_PERCENT, Fleet, Variant
-from infra_cdk.observability import Watched, dashboard, degraded_rate, endpoint_alarms
+from infra_cdk.observability import Watched, dashboard, endpoint_alarms, unserved_alarm
 
 CANARY_WAIT_S = 300
 TERMINATION_WAIT_S = 120
@@ -101,7 +101,7 @@ class Endpoint(Construct):
             declaration,
             endpoint=self.endpoint_name,
             watched=watched,
-            degraded=degraded_rate(declaration.name),
+            unserved=unserved_alarm(self, declaration, endpoint=self.endpoint_name),
         )
         self.alarms: list[cloudwatch.Alarm] = [part.alarm for pair in watched.values() for part in pair]
 
@@ -117,6 +117,7 @@ class Endpoint(Construct):
                 image=image_uri,
                 model_data_url=f"s3://{self._hosting.artifacts.bucket_name}/{variant.artifact_hex}/model.tar.gz",
                 environment={
+                    "HEADRACE_ACCELERATOR": declaration.hardware.accelerator,
                     "HEADRACE_ARTIFACT_DIGEST": f"sha256:{variant.artifact_hex}",
                     "HEADRACE_BATCH_MAX_SIZE": str(batching.max_size),
                     "HEADRACE_BATCH_MAX_DELAY_MS": str(batching.max_delay_ms),

@@ -43,11 +43,13 @@ class EndpointsStack(Stack):
         self._image_uri = image_uri
         self._built: dict[tuple[str, str], str] = {}
         self._role = iam.Role(self, "ModelRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
+        fleets = [plan_fleet(each, max_instances=stage.capacity_max_instances) for each in declarations]
         self._allow_hosting(stage, artifacts=artifacts)
+        if any(fleet.volume_key_allowed for fleet in fleets):
+            self._allow_volumes(artifacts)
         hosting = Hosting(prefix=stage.prefix, role=self._role, artifacts=artifacts)
         self.costs: list[str] = []
-        for declaration in declarations:
-            fleet = plan_fleet(declaration, max_instances=stage.capacity_max_instances)
+        for declaration, fleet in zip(declarations, fleets, strict=True):
             Endpoint(
                 self,
                 declaration.name,
@@ -100,6 +102,21 @@ class EndpointsStack(Stack):
             self._role,
             "AwsSolutions-IAM5[Resource::*]",
             "DescribeAlarms, PutMetricData and ecr:GetAuthorizationToken take no resource; metrics keep to a namespace",
+        )
+
+    def _allow_volumes(self, artifacts: ArtifactStore) -> None:
+        """What attaching volumes under our key takes (SageMaker API, CreateEndpointConfig, `KmsKeyId`).
+
+        The data keys' two actions are named, not `GenerateDataKey*`. The grant goes to AWS services alone.
+        """
+        actions = ["kms:DescribeKey", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"]
+        self._role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[artifacts.key_arn]))
+        self._role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["kms:CreateGrant"],
+                resources=[artifacts.key_arn],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
         )
 
     def _image(self, declaration: EndpointDeclaration, *, fleet: Fleet) -> str:

@@ -1,14 +1,17 @@
 """The web firewall in front of the gateway: a rate per address, AWS's managed rules, and how large bodies are treated.
 
 Free text and images are this product's input, so the managed rules that judge bodies by their words or size only count
-here. Sampled requests stay off: samples show headers, and headers carry API keys.
+here. What it refuses for its rate has the JSON shape of every other refusal. Sampled requests stay off: samples show headers, and headers carry API keys.
 """
 
 from __future__ import annotations
 
+import json
+
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
+from headrace.gateway import GATEWAY_REFUSALS
 from infra_cdk.stages import StageSettings
 
 INSPECTED_BODY = "KB_64"
@@ -16,13 +19,19 @@ INSPECTED_BODY = "KB_64"
 SMALL_BODY_MAX_BYTES = 8192
 _INFERENCE_PATHS = "^/[^/]+/v[12]/"
 _RATE_WINDOW_S = 300
-_COUNTED = (
+RETRY_AFTER_S = 60
+"""An address is let in again once its last five minutes hold few enough requests: sooner is hardly worth a try."""
+_THROTTLED_BODY = "throttled"
+_REFUSAL = GATEWAY_REFUSALS["THROTTLED"]
+_COMMON_COUNTED = (
     "SizeRestrictions_BODY",
     "CrossSiteScripting_BODY",
     "GenericLFI_BODY",
     "GenericRFI_BODY",
     "EC2MetaDataSSRF_BODY",
 )
+_BAD_INPUTS_COUNTED = ("JavaDeserializationRCE_BODY", "Log4JRCE_BODY", "ReactJSRCE_BODY")
+"""A text about an exploit is a text. Nothing behind this gateway is Java or React; paths and headers still block."""
 
 
 class Firewall(Construct):
@@ -43,11 +52,16 @@ class Firewall(Construct):
                     )
                 }
             ),
+            custom_response_bodies={
+                _THROTTLED_BODY: wafv2.CfnWebACL.CustomResponseBodyProperty(
+                    content=_throttled(), content_type="APPLICATION_JSON"
+                )
+            },
             rules=[
                 _rate(priority=0, limit=stage.firewall_requests_per_5_min),
                 _large_bodies(priority=1),
-                _managed("AWSManagedRulesKnownBadInputsRuleSet", priority=2),
-                _managed("AWSManagedRulesCommonRuleSet", priority=3, counted=_COUNTED),
+                _managed("AWSManagedRulesKnownBadInputsRuleSet", priority=2, counted=_BAD_INPUTS_COUNTED),
+                _managed("AWSManagedRulesCommonRuleSet", priority=3, counted=_COMMON_COUNTED),
             ],
         )
         wafv2.CfnWebACLAssociation(self, "Association", resource_arn=api_stage_arn, web_acl_arn=acl.attr_arn)
@@ -59,13 +73,31 @@ def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
     )
 
 
+def _throttled() -> str:
+    """The gateway's own words for too many requests. WAF refuses before a request has an id, so that is empty."""
+    error = {
+        "message": _REFUSAL.message,
+        "type": _REFUSAL.type,
+        "param": None,
+        "code": _REFUSAL.code,
+        "request_id": "",
+    }
+    return json.dumps({"error": error})
+
+
 def _rate(*, priority: int, limit: int) -> wafv2.CfnWebACL.RuleProperty:
     return wafv2.CfnWebACL.RuleProperty(
         name="rate-per-address",
         priority=priority,
         action=wafv2.CfnWebACL.RuleActionProperty(
             block=wafv2.CfnWebACL.BlockActionProperty(
-                custom_response=wafv2.CfnWebACL.CustomResponseProperty(response_code=429)
+                custom_response=wafv2.CfnWebACL.CustomResponseProperty(
+                    response_code=_REFUSAL.status,
+                    custom_response_body_key=_THROTTLED_BODY,
+                    response_headers=[
+                        wafv2.CfnWebACL.CustomHTTPHeaderProperty(name="retry-after", value=str(RETRY_AFTER_S))
+                    ],
+                )
             )
         ),
         visibility_config=_visible("rate-per-address"),
@@ -110,7 +142,7 @@ def _large_bodies(*, priority: int) -> wafv2.CfnWebACL.RuleProperty:
     )
 
 
-def _managed(name: str, *, priority: int, counted: tuple[str, ...] = ()) -> wafv2.CfnWebACL.RuleProperty:
+def _managed(name: str, *, priority: int, counted: tuple[str, ...]) -> wafv2.CfnWebACL.RuleProperty:
     return wafv2.CfnWebACL.RuleProperty(
         name=name,
         priority=priority,
@@ -125,8 +157,7 @@ def _managed(name: str, *, priority: int, counted: tuple[str, ...] = ()) -> wafv
                         name=rule, action_to_use=wafv2.CfnWebACL.RuleActionProperty(count={})
                     )
                     for rule in counted
-                ]
-                or None,
+                ],
             )
         ),
     )

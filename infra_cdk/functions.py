@@ -20,10 +20,10 @@ from infra_cdk.function_code import zip_excludes
 from infra_cdk.identity import Identity
 from infra_cdk.layers import ARCHITECTURE, CATALOG_PATH, RUNTIME, Bundling, CopiedBundle, Layers, bundled
 from infra_cdk.nag import acknowledge
+from infra_cdk.observability import METRICS_NAMESPACE
 from infra_cdk.stages import StageSettings
 from infra_cdk.storage import Storage
 
-METRICS_NAMESPACE = "Headrace"
 RULES_FOLDER = "/var/task/endpoints"
 """Lambda unpacks the zip into /var/task; the endpoints' rules keep their paths in it."""
 TENANT_OBJECTS = "tenants/*"

@@ -26,7 +26,7 @@ TLS_POLICY = "SecurityPolicy_TLS13_1_2_2021_06"
 
 
 class Gateway(Construct):
-    """The API, its stage with throttling and metadata-only logs, and its usage plan."""
+    """The API and its stage, with throttling and metadata-only logs."""
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class Gateway(Construct):
             description="Headrace: tasks in, answers out, and what served them",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             binary_media_types=["*/*"],
-            api_key_source_type=apigateway.ApiKeySourceType.AUTHORIZER,
             cloud_watch_role=True,
             cloud_watch_role_removal_policy=RemovalPolicy.RETAIN,
             deploy_options=apigateway.StageOptions(
@@ -78,15 +77,6 @@ class Gateway(Construct):
         self._public(integration)
         self._guarded(integration, authorizer=authorizer)
         self._refusals()
-        self.plan = self.api.add_usage_plan(
-            "Plan",
-            name=f"{stage.prefix}-default",
-            # The outer fence for keys that the authorizer names in usageIdentifierKey; quotas proper are our own.
-            throttle=apigateway.ThrottleSettings(
-                rate_limit=stage.throttle_rate_per_s, burst_limit=stage.throttle_burst
-            ),
-            api_stages=[apigateway.UsagePlanPerApiStage(api=self.api, stage=self.api.deployment_stage)],
-        )
         self._answers_for_findings(stage)
 
     def _public(self, integration: apigateway.LambdaIntegration) -> None:

@@ -23,8 +23,11 @@ _MISSING = cloudwatch.TreatMissingData.NOT_BREACHING
 _OVER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 
 METRICS_NAMESPACE = "Headrace"
+"""Where `predict` counts (`headrace_aws/telemetry.py`); the functions are told, the graphs read it."""
 REQUESTS_METRIC = "Requests"
 DEGRADED_METRIC = "Degraded"
+UNSERVED_METRIC = "Unserved"
+LATENCY_METRIC = "Latency"
 DEGRADED_RATE_MAX = 0.05
 """One answer in twenty from a stand-in: the endpoint is in trouble though callers see no errors."""
 ERROR_RATE_MAX = 0.01
@@ -120,17 +123,48 @@ def endpoint_alarms(
 
 def degraded_rate(endpoint: str) -> cloudwatch.MathExpression:
     """Share of answers that came from a stand-in, as the predict function counts them."""
-    requests, degraded = (
-        cloudwatch.Metric(
-            namespace=METRICS_NAMESPACE,
-            metric_name=name,
-            dimensions_map={"service": "predict", "endpoint": endpoint},
-            statistic="Sum",
-            period=_PERIOD,
-        )
-        for name in (REQUESTS_METRIC, DEGRADED_METRIC)
+    return _share(DEGRADED_METRIC, endpoint=endpoint)
+
+
+def unserved_alarm(scope: Construct, declaration: EndpointDeclaration, *, endpoint: str) -> Watched:
+    """Callers who got no answer at all, not even a stand-in's, against the declared availability itself.
+
+    No burn rate here: whoever reaches this has gone down the whole ladder, which is there so that nobody does.
+    """
+    slo = declaration.slo
+    unserved = _share(UNSERVED_METRIC, endpoint=declaration.name)
+    return Watched(
+        unserved,
+        alarm(
+            scope,
+            "Unserved",
+            unserved,
+            above=_budget(declaration),
+            says=f"{endpoint}: fewer than the promised {slo.availability:.3%} of requests are answered",
+            name=f"{endpoint}-unserved",
+        ),
     )
-    return rate(degraded, requests, label=f"{endpoint} degraded")
+
+
+def predict_metric(name: str, *, endpoint: str, statistic: str) -> cloudwatch.Metric:
+    """A metric that `predict` reports per declared endpoint (latencies are in milliseconds)."""
+    return cloudwatch.Metric(
+        namespace=METRICS_NAMESPACE,
+        metric_name=name,
+        dimensions_map={"service": "predict", "endpoint": endpoint},
+        statistic=statistic,
+        period=_PERIOD,
+    )
+
+
+def _share(name: str, *, endpoint: str) -> cloudwatch.MathExpression:
+    part, whole = (predict_metric(each, endpoint=endpoint, statistic="Sum") for each in (name, REQUESTS_METRIC))
+    return rate(part, whole, label=f"{endpoint} {name.lower()}")
+
+
+def _budget(declaration: EndpointDeclaration) -> float:
+    """The share of requests that may fail; rounded, because 1 - 0.999 is not 0.001 in binary."""
+    return round(1 - declaration.slo.availability, 6)
 
 
 def dashboard(
@@ -139,7 +173,7 @@ def dashboard(
     *,
     endpoint: str,
     watched: dict[str, tuple[Watched, Watched]],
-    degraded: cloudwatch.IMetric,
+    unserved: Watched,
 ) -> cloudwatch.Dashboard:
     """One page per endpoint: is the promise kept, who answers, and how full are the instances."""
     variants = list(watched)
@@ -148,29 +182,27 @@ def dashboard(
     board.add_widgets(
         cloudwatch.TextWidget(markdown=f"# {declaration.name}\n{declaration.description}", width=24, height=2),
         cloudwatch.AlarmStatusWidget(
-            title="Objectives", alarms=[part.alarm for pair in watched.values() for part in pair], width=24, height=3
+            title="Objectives",
+            alarms=[unserved.alarm, *(part.alarm for pair in watched.values() for part in pair)],
+            width=24,
+            height=3,
         ),
     )
+    _callers_row(board, declaration, unserved=unserved)
     board.add_widgets(
         cloudwatch.GraphWidget(
-            title="Latency p99 (us) against the objective",
+            title="Model latency p99 (us) against the objective",
             left=[pair[1].metric for pair in watched.values()],
             left_annotations=[
                 cloudwatch.HorizontalAnnotation(value=slo.latency_p99_ms * _MICROSECONDS_PER_MS, label="objective")
             ],
-            width=8,
+            width=12,
         ),
         cloudwatch.GraphWidget(
-            title="Error rate",
+            title="Error rate of the instances",
             left=[pair[0].metric for pair in watched.values()],
-            left_annotations=[cloudwatch.HorizontalAnnotation(value=1 - slo.availability, label="budget")],
-            width=8,
-        ),
-        cloudwatch.GraphWidget(
-            title="Answered by a stand-in",
-            left=[degraded],
-            left_annotations=[cloudwatch.HorizontalAnnotation(value=DEGRADED_RATE_MAX, label="alarm")],
-            width=8,
+            left_annotations=[cloudwatch.HorizontalAnnotation(value=_budget(declaration), label="budget")],
+            width=12,
         ),
     )
     board.add_widgets(
@@ -188,3 +220,32 @@ def dashboard(
         )
     )
     return board
+
+
+def _callers_row(board: cloudwatch.Dashboard, declaration: EndpointDeclaration, *, unserved: Watched) -> None:
+    """What callers see, whoever answered: counted by `predict`, not by SageMaker."""
+    board.add_widgets(
+        cloudwatch.GraphWidget(
+            title="Callers' latency (ms) against the objective",
+            left=[
+                predict_metric(LATENCY_METRIC, endpoint=declaration.name, statistic=statistic)
+                for statistic in ("p50", "p99")
+            ],
+            left_annotations=[
+                cloudwatch.HorizontalAnnotation(value=declaration.slo.latency_p99_ms, label="p99 objective")
+            ],
+            width=8,
+        ),
+        cloudwatch.GraphWidget(
+            title="Not answered at all",
+            left=[unserved.metric],
+            left_annotations=[cloudwatch.HorizontalAnnotation(value=_budget(declaration), label="budget, alarm")],
+            width=8,
+        ),
+        cloudwatch.GraphWidget(
+            title="Answered by a stand-in",
+            left=[degraded_rate(declaration.name)],
+            left_annotations=[cloudwatch.HorizontalAnnotation(value=DEGRADED_RATE_MAX, label="alarm")],
+            width=8,
+        ),
+    )

@@ -131,7 +131,9 @@ class Model:
         images = tensors["image"].ravel()
         if images.size != 1:
             raise InvalidInputError("invalid_shape", "send exactly one image")
-        square, place = read_square(images[0], side_px=self._side_px)
+        bound = parameters.get("max_pixels", PIXELS_MAX)
+        pixels_max = min(bound, PIXELS_MAX) if isinstance(bound, int) and bound > 0 else PIXELS_MAX
+        square, place = read_square(images[0], side_px=self._side_px, pixels_max=pixels_max)
         planes = square.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
         return {"images": planes}, _Asked(place, threshold, most)
 
@@ -159,7 +161,7 @@ def load(directory: Path) -> Model:
     return Model(labels=network["labels"], side_px=network["side_px"])
 
 
-def read_square(content: bytes, *, side_px: int) -> tuple[np.ndarray, Letterbox]:
+def read_square(content: bytes, *, side_px: int, pixels_max: int = PIXELS_MAX) -> tuple[np.ndarray, Letterbox]:
     """Decodes a JPEG or PNG, upright, into a uint8 square [side, side, 3], RGB, grey where there is no picture.
 
     Raises:
@@ -172,11 +174,11 @@ def read_square(content: bytes, *, side_px: int) -> tuple[np.ndarray, Letterbox]
         width, height = _png_size(content) if kind == "PNG" else _jpeg_size(content)
     except (struct.error, IndexError) as error:
         raise InvalidInputError("image_corrupt", "the image is damaged: its header cannot be read") from error
-    _refuse_large(width, height)
+    _refuse_large(width, height, pixels_max)
     if kind == "JPEG" and content.count(b"\xff\xda") > SCANS_MAX:
         raise InvalidInputError("image_too_large", f"send a JPEG of at most {SCANS_MAX} scans")
     try:
-        return _decode(content, kind, side_px)
+        return _decode(content, kind, side_px, pixels_max)
     except InvalidInputError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen kinds on damaged files, some undocumented
@@ -220,9 +222,9 @@ def select(
     return boxes[rows[chosen]], scores[rows[chosen], classes[chosen]].astype(np.float32), classes[chosen]
 
 
-def _decode(content: bytes, kind: str, side_px: int) -> tuple[np.ndarray, Letterbox]:
+def _decode(content: bytes, kind: str, side_px: int, pixels_max: int) -> tuple[np.ndarray, Letterbox]:
     with Image.open(io.BytesIO(content), formats=[kind]) as image:
-        _refuse_large(*image.size)  # the header may name a second size further on
+        _refuse_large(*image.size, pixels_max)  # the header may name a second size further on
         width, height = image.size
         if kind == "PNG":
             image.load()  # its EXIF may lie behind the pixels: asked for it first, Pillow loses the pixels' own errors
@@ -264,11 +266,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _refuse_large(width: int, height: int) -> None:
+def _refuse_large(width: int, height: int, pixels_max: int) -> None:
     if width < 1 or height < 1:
         raise InvalidInputError("image_corrupt", "the image is damaged: it has no pixels")
-    if width * height > PIXELS_MAX:
-        raise InvalidInputError("image_too_large", f"send an image of at most {PIXELS_MAX // 1_000_000} megapixels")
+    if width * height > pixels_max:
+        raise InvalidInputError("image_too_large", f"send an image of at most {pixels_max / 1e6:g} megapixels")
 
 
 def _png_size(content: bytes) -> tuple[int, int]:

@@ -36,14 +36,25 @@ if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency"
         logger.warning("not preloaded", extra={"artifact": failed})
 
 
+class RungFailed(RuntimeError):
+    """A rung that did not answer."""
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """One rung of the ladder.
 
     Raises:
-        UnknownTarget: the catalog has no such endpoint, or the endpoint no such rung.
-        ValueError: the event asks for a kind of rung that does not exist.
+        RungFailed: whatever else went wrong; Lambda logs it, so it holds nothing of the input.
     """
+    try:
+        return _answer(event)
+    except Exception as error:  # noqa: BLE001 - a rule or a library may quote what it failed on
+        logger.error("failed", extra={"failure": type(error).__name__})  # noqa: TRY400 - a trace may quote it too
+    raise RungFailed("the rung failed")
+
+
+def _answer(event: dict[str, Any]) -> dict[str, Any]:
     endpoint = catalog.endpoint(event["endpoint"])
     body = b64decode(event["body"])
     try:
@@ -58,6 +69,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
                 raise ValueError("kind must be cpu or rules")
     except (BadInput, TooLarge, UnsupportedMedia, InvalidRequest) as error:
         logger.info("refused", extra={"endpoint": endpoint.name, "kind": event["kind"], "code": error.code})
-        return {"refused": {"code": error.code, "message": error.message}}
+        return {"refused": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
     logger.info("answered", extra={"endpoint": endpoint.name, "kind": event["kind"]})
     return {"content_type": content_type, "body": b64encode(answer).decode()}

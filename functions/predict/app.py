@@ -5,6 +5,7 @@ reported. Routes read their bodies themselves, because a gateway's JSON must be 
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,7 @@ def create_app(services: Services) -> FastAPI:
                 name=f"{handle.__module__.rpartition('.')[2]}.{handle.__name__}",
                 response_model=None,
             )
-    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(HTTPException, partial(_no_route, services))
     # Built when first asked for: writing the document takes longer than answering a request.
     app.openapi = partial(_document, app)  # type: ignore[method-assign]
     return app
@@ -67,10 +68,7 @@ def _guarded(handle: Handle, services: Services, *, route: str) -> Callable[[Req
         except Exception as error:  # noqa: BLE001 - the last guard: no stack trace leaves, and none is logged with input
             call.record["failure"] = f"{type(error).__name__} at {_where(error)}"
             response = _error(call, status=500, code="internal_error", message="Our fault: quote the request id to us.")
-        total_s = services.clock() - call.started_s
-        _finish(call, response, total_s=total_s)
-        services.report(call.record)
-        return response
+        return _finish(call, response, services)
 
     return endpoint
 
@@ -93,7 +91,8 @@ def _error(call: Call, *, status: int, code: str, message: str, field: str | Non
     return Response(body, status_code=status, media_type=JSON)
 
 
-def _finish(call: Call, response: Response, *, total_s: float) -> None:
+def _finish(call: Call, response: Response, services: Services) -> Response:
+    total_s = services.clock() - call.started_s
     headers = response.headers
     headers["x-request-id"] = call.request_id
     headers["server-timing"] = f"target;dur={call.target_s * 1000:.1f}, total;dur={total_s * 1000:.1f}"
@@ -107,6 +106,9 @@ def _finish(call: Call, response: Response, *, total_s: float) -> None:
         target_ms=round(call.target_s * 1000, 2),
         bytes_out=len(response.body),
     )
+    with suppress(Exception):  # an answer is not lost because nobody could be told of it
+        services.report(call.record)
+    return response
 
 
 def _where(error: Exception) -> str:
@@ -117,15 +119,15 @@ def _where(error: Exception) -> str:
     return "unknown" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
 
 
-async def _no_route(request: Request, error: Any) -> Response:
+async def _no_route(services: Services, request: Request, error: Any) -> Response:
     """No such path (404) or no such method on it (405, with `Allow`)."""
-    call = begin(request, now_s=0.0)
+    call = begin(request, now_s=services.clock())
+    call.record["route"] = "none"
     code, message = {
         404: ("route_not_found", "There is no such path: GET /openapi.json lists them all."),
         405: ("method_not_allowed", "This path takes another method: see the Allow header."),
     }.get(error.status_code, ("invalid_request", "The request cannot be served."))
     response = _error(call, status=error.status_code, code=code, message=message)
-    response.headers["x-request-id"] = call.request_id
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
-    return response
+    return _finish(call, response, services)

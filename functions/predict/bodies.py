@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from functions.predict.call import Call
 from headrace import strict_json
+from headrace.catalog import Endpoint
 from headrace.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from headrace.limits import PAYLOAD_MAX_BYTES
 
@@ -42,6 +43,17 @@ async def read_body(call: Call, *, bytes_max: int = PAYLOAD_MAX_BYTES) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise InvalidRequest("The compressed body is cut short or continued.", code="invalid_encoding")
     return plain
+
+
+def check_declared_size(call: Call, endpoint: Endpoint) -> None:
+    """Hold the body against the endpoint's own bound, which may be below the platform's.
+
+    Raises:
+        PayloadTooLarge: it exceeds `limits.max_payload_bytes`.
+    """
+    bytes_max = endpoint.limits.max_payload_bytes
+    if call.record.get("bytes_in", 0) > bytes_max:
+        raise PayloadTooLarge(f"The body may hold at most {bytes_max} bytes for this model.")
 
 
 def media_type(call: Call) -> str:

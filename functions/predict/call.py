@@ -30,6 +30,7 @@ class Call:
     record: dict[str, Any] = field(default_factory=dict)
     answer_headers: dict[str, str] = field(default_factory=dict)
     target_s: float = 0.0
+    _deadline: Deadline | None = None
 
     @property
     def principal(self) -> Principal:
@@ -79,20 +80,23 @@ class Call:
         return f"{principal.tenant}\0{value or principal.key_id}"
 
     def deadline(self, endpoint: Endpoint) -> Deadline:
-        """When this request must be answered.
+        """When this request must be answered: decided once, for Lambda's remaining time is told as of now.
 
         Raises:
             InvalidRequest: the caller's own limit is not a number of milliseconds.
         """
         context = self.request.scope.get("aws.context")
         remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
-        return decide(
+        if self._deadline is not None:
+            return self._deadline
+        self._deadline = decide(
             now_s=self.started_s,
             default_ms=endpoint.deadline_default_ms,
             max_ms=endpoint.deadline_max_ms,
             asked=self.request.headers.get(TIMEOUT_HEADER),
             lambda_remaining_s=None if remaining_ms is None else remaining_ms() / 1000,
         )
+        return self._deadline
 
 
 def begin(request: Request, *, now_s: float) -> Call:

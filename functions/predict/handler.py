@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,13 @@ from headrace_aws.telemetry import Telemetry
 
 settings = PredictSettings.read(os.environ)
 logger = Logger()
-calls = BoundedCalls()
-primary = SageMakerPrimary(prefix=settings.prefix, calls=calls)
+primary = SageMakerPrimary(prefix=settings.prefix, calls=BoundedCalls())
 app = create_app(
     Services(
         catalog=load(Path(settings.catalog).read_text(encoding="utf-8")),
         primary=primary,
-        stand_in=LambdaStandIn(function=settings.fallback_function, calls=calls),
-        inputs=InputsBucket(settings.inputs_bucket, calls=calls),
+        stand_in=LambdaStandIn(function=settings.fallback_function, calls=BoundedCalls()),
+        inputs=InputsBucket(settings.inputs_bucket, calls=BoundedCalls()),
         clock=time.monotonic,
         report=Telemetry(logger, Metrics()).report,
     )
@@ -51,5 +51,7 @@ if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in {"provisioned-concurrency
 @partial(logger.inject_lambda_context, clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """One API Gateway proxy event."""
-    _warm()
+    if event.get("httpMethod") == "POST":
+        with suppress(Exception):  # the call itself will meet the same trouble, where it is answered for
+            _warm()
     return _serve(trust_host(event), context)

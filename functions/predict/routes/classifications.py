@@ -2,7 +2,7 @@
 
 import json
 
-from functions.predict.bodies import read_json
+from functions.predict.bodies import check_declared_size, read_json
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.schemas.requests import ClassificationRequest
@@ -19,6 +19,7 @@ async def classify(call: Call, services: Services) -> Response:
     body = await read_json(call, ClassificationRequest)
     endpoint = services.catalog.for_task(TEXT_CLASSIFICATION, body.model)
     principal.require_invoke(endpoint.name)
+    check_declared_size(call, endpoint)
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > endpoint.limits.max_items:
         raise InvalidRequest(

@@ -4,7 +4,7 @@ import json
 from base64 import b64decode
 from binascii import Error as Base64Error
 
-from functions.predict.bodies import checked, media_type, read_body, read_json
+from functions.predict.bodies import check_declared_size, checked, media_type, read_body, read_json
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.schemas.requests import Base64Image, DetectionOptions, DetectionRequest
@@ -38,12 +38,18 @@ async def detect(call: Call, services: Services) -> Response:
             f"Send application/json, or the image itself as {', '.join(object_detection.IMAGE_TYPES)}.",
             field="content-type",
         )
+    check_declared_size(call, endpoint)
     object_detection.check_image(image, limits=endpoint.limits, path="image")
     call.record.update(items=1, image_bytes=len(image))
     answer = serve(
         call,
         services,
-        object_detection.request_for(image, threshold=options.threshold, max_detections=options.max_detections),
+        object_detection.request_for(
+            image,
+            threshold=options.threshold,
+            max_detections=options.max_detections,
+            max_pixels=endpoint.limits.max_pixels,
+        ),
         endpoint=endpoint,
         version=choose(call, endpoint),
         read=object_detection.read,

@@ -4,6 +4,7 @@ Sources: kserve/open-inference-protocol `inference_rest.md`; Triton's binary ten
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from functions.predict.bodies import media_type, read_body
@@ -69,6 +70,8 @@ async def infer(call: Call, services: Services) -> Response:
     body = await read_body(call, bytes_max=min(endpoint.limits.max_payload_bytes, PAYLOAD_MAX_BYTES))
     request = oip.read_request(body, head_bytes=_head_bytes(call), bytes_max=PAYLOAD_MAX_BYTES)
     _check(request, endpoint)
+    if endpoint.limits.max_pixels is not None:
+        request = replace(request, parameters={**request.parameters, "max_pixels": endpoint.limits.max_pixels})
     call.record["items"] = request.inputs[0].shape[0] if request.inputs[0].shape else 1
     answer = serve(
         call,

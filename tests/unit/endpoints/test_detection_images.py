@@ -120,6 +120,14 @@ def test_the_limit_itself_is_allowed() -> None:
     assert refusal(png(width, PIXELS_MAX // width)).code == "image_corrupt"
 
 
+def test_the_declared_bound_holds_where_it_is_lower() -> None:
+    """The bound that the declaration sends along is the one that counts; it cannot raise the decoder's own."""
+    content = encode(corners(), "PNG")
+    with pytest.raises(InvalidInputError) as refused:
+        read_square(content, side_px=64, pixels_max=10)
+    assert refused.value.code == "image_too_large"
+
+
 def test_damaged_pixels_are_noticed_although_exif_lies_behind_them() -> None:
     """Broken compressed data under a right checksum is refused, and not shown as an empty picture."""
     whole = png(50, 50, rows=b"\x00" * 50 * 151)

@@ -4,7 +4,7 @@ HeadraceError
 ├── InvalidRequest         the caller must change the request
 │   ├── PayloadTooLarge    … by making it smaller
 │   └── UnsupportedMedia   … by sending another content type
-├── UnknownTarget          no such model or version, or not for this tenant
+├── UnknownTarget          no such model, version or object
 ├── Unauthenticated        no key, or one that is unknown, expired or revoked
 ├── Forbidden              a good key without the scope
 ├── AttemptFailed          one target did not answer well; the ladder goes on
@@ -57,7 +57,7 @@ class UnsupportedMedia(InvalidRequest):
 
 
 class UnknownTarget(HeadraceError):
-    """No such model or version, or none that this tenant may see."""
+    """No such model, version or object."""
 
     code = "model_not_found"
 

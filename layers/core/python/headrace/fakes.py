@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.api_keys import KeyRecord
 from headrace.catalog import Endpoint, Rung, Version
-from headrace.errors import Forbidden, TargetUnavailable, UnknownTarget
+from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge, TargetUnavailable, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
 
 Respond = Callable[[InferenceRequest], InferenceResponse]
@@ -81,15 +81,21 @@ class FakeKeyStore:
 
 @dataclass(slots=True)
 class FakeInputs:
-    """Objects by `s3://` URI, each readable only below its tenant's prefix."""
+    """Objects of one bucket by `s3://` URI, each readable only below its tenant's prefix."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    bucket: str = "inputs"
 
     def read(self, uri: str, *, tenant: str, bytes_max: int, timeout_s: float) -> bytes:
         """The object's bytes."""
-        del bytes_max, timeout_s
-        if f"/tenants/{tenant}/" not in uri:
+        del timeout_s
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or bucket != self.bucket or not key:
+            raise InvalidRequest("image.s3 must name an object of the bucket.", code="invalid_s3_uri", field="image.s3")
+        if not key.startswith(f"tenants/{tenant}/") or ".." in key.split("/"):
             raise Forbidden("That object is not below your tenant's prefix.", code="object_forbidden")
         if uri not in self.objects:
             raise UnknownTarget("There is no such object.", code="object_not_found")
+        if len(self.objects[uri]) > bytes_max:
+            raise PayloadTooLarge(f"An image may have at most {bytes_max} bytes.", code="image_too_large")
         return self.objects[uri]

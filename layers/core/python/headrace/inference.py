@@ -38,7 +38,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What goes to an endpoint. `binary_output` asks for raw tensors back."""
+    """What goes to an endpoint. `outputs` are the ones asked for, as the protocol writes them; none means all."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[dict[str, Any], ...] = ()

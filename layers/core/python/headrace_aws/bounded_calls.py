@@ -1,9 +1,11 @@
 """Calls that end when their time is up, whatever the other side does.
 
 A socket's read timeout starts again with every byte, so a trickling answer can outlast any deadline. Each call runs in
-a worker thread and its caller waits no longer than it was given; the thread itself ends at the client's own read
-timeout, which is one of a few steps, because making a client for every number of milliseconds would cost more than
-the call.
+a worker thread and its caller waits no longer than it was given. The thread itself ends with the transport: signed
+calls hold the whole answer against the deadline; boto3 clients have a read timeout, one of a few steps, because making
+a client for every number of milliseconds would cost more than the call.
+
+Each target has threads of its own: one that hangs must not take them from the one that stands in for it.
 """
 
 from __future__ import annotations

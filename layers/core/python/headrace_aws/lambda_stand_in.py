@@ -15,13 +15,19 @@ from headrace.errors import (
     HeadraceError,
     InvalidAnswer,
     InvalidRequest,
+    PayloadTooLarge,
     TargetFaulted,
+    TargetThrottled,
     TargetUnavailable,
+    UnsupportedMedia,
 )
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import read_response, write_request
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
+
+_REFUSALS: dict[str, type[InvalidRequest]] = {"TooLarge": PayloadTooLarge, "UnsupportedMedia": UnsupportedMedia}
+"""The serving program's refusals that are more than a wrong request, by their names in the function's answer."""
 
 
 class LambdaStandIn:
@@ -39,7 +45,6 @@ class LambdaStandIn:
         event = {
             "endpoint": endpoint.name,
             "kind": rung.kind,
-            "timeout_ms": int(timeout_s * 1000),
             "content_type": content_type,
             "body": b64encode(body).decode(),
         }
@@ -55,6 +60,8 @@ class LambdaStandIn:
             raise
         except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
             name = type(error).__name__
+            if name == "TooManyRequestsException":
+                raise TargetThrottled("The stand-in is throttled.") from None
             if "Timeout" in name:
                 raise AttemptTimedOut("The stand-in did not answer in time.") from None
             raise TargetUnavailable(f"The stand-in cannot be reached: {name}.") from None
@@ -67,7 +74,7 @@ def _read(payload: bytes) -> InferenceResponse:
     try:
         answer = json.loads(payload)
         if refusal := answer.get("refused"):
-            raise InvalidRequest(refusal["message"], code=refusal["code"])
+            raise _REFUSALS.get(refusal["kind"], InvalidRequest)(refusal["message"], code=refusal["code"])
         return read_response(answer["content_type"], b64decode(answer["body"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidAnswer("The stand-in's answer is malformed.") from None

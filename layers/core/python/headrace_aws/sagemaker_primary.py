@@ -100,7 +100,7 @@ def failure_of_call(error: Exception) -> HeadraceError:
     from urllib3 import exceptions  # noqa: PLC0415 - imported already, by the call that raised
 
     match error:
-        case exceptions.ConnectTimeoutError() if isinstance(error, exceptions.NewConnectionError):
+        case exceptions.NewConnectionError():  # urllib3 counts it among its time-outs
             return TargetUnavailable("The endpoint cannot be reached.")
         case exceptions.TimeoutError():
             return AttemptTimedOut("The endpoint did not answer in time.")

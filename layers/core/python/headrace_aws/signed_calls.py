@@ -7,10 +7,14 @@ form never changes, which is most of the gateway's own time (docs/decisions/0010
 
 from __future__ import annotations
 
+from socket import SO_KEEPALIVE, SOL_SOCKET
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 from headrace_aws.clients import CONNECT_TIMEOUT_S, CONNECTIONS_MAX, client, credentials
+
+PART_BYTES = 65_536
 
 
 class SignedCalls:
@@ -21,6 +25,8 @@ class SignedCalls:
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.httpsession import get_cert_path  # noqa: PLC0415
         from urllib3 import PoolManager, Timeout  # noqa: PLC0415
+        from urllib3.connection import HTTPConnection  # noqa: PLC0415
+        from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415
 
         meta = client(service, read_timeout_s=1.0).meta
         self._endpoint = meta.endpoint_url.rstrip("/")
@@ -30,8 +36,13 @@ class SignedCalls:
         )
         self._request = AWSRequest
         self._timeout = Timeout
+        self._late: Any = ReadTimeoutError
         self._pool = PoolManager(
-            num_pools=1, maxsize=CONNECTIONS_MAX, retries=False, ca_certs=get_cert_path(verify=True)
+            num_pools=1,
+            maxsize=CONNECTIONS_MAX,
+            retries=False,
+            ca_certs=get_cert_path(verify=True),
+            socket_options=[*HTTPConnection.default_socket_options, (SOL_SOCKET, SO_KEEPALIVE, 1)],
         )
 
     def post(
@@ -43,17 +54,18 @@ class SignedCalls:
             path: segments, each percent-encoded here.
             body: the payload, covered by the signature.
             headers: what the service reads beside it.
-            timeout_s: for the answer to begin, and again for each part of it.
+            timeout_s: for the whole answer; each wait for a part of it is bounded by the same time.
 
         Returns:
             Status, headers with names in lower case, and body.
 
         Raises:
-            urllib3.exceptions.HTTPError: connection failures and time-outs.
+            urllib3.exceptions.HTTPError: connection failures and time-outs, of a trickling answer too.
         """
         url = f"{self._endpoint}/{'/'.join(quote(segment, safe='') for segment in path)}"
         request = self._request(method="POST", url=url, data=body, headers=headers)
         self._signer().add_auth(request)  # type: ignore[no-untyped-call]
+        until = monotonic() + timeout_s
         response: Any = self._pool.request(
             "POST",
             url,
@@ -61,5 +73,13 @@ class SignedCalls:
             headers=dict(request.headers.items()),
             timeout=self._timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
             redirect=False,
+            preload_content=False,
         )
-        return response.status, {name.lower(): value for name, value in response.headers.items()}, response.data
+        parts = []
+        while part := response.read1(PART_BYTES):
+            parts.append(part)
+            if monotonic() > until:
+                response.close()
+                raise self._late(self._pool, url, "the answer trickles")
+        response.release_conn()
+        return response.status, {name.lower(): value for name, value in response.headers.items()}, b"".join(parts)

@@ -40,11 +40,17 @@ class Detections:
     objects: list[Detection]
 
 
-def request_for(image: bytes, *, threshold: float, max_detections: int) -> InferenceRequest:
-    """The tensors that ask for one image; it travels raw, without base64's third more."""
+def request_for(
+    image: bytes, *, threshold: float, max_detections: int, max_pixels: int | None = None
+) -> InferenceRequest:
+    """The tensors that ask for one image; it travels raw, without base64's third more.
+
+    Only whoever decodes the image can count its pixels, so the declared bound travels with it.
+    """
+    bound = {} if max_pixels is None else {"max_pixels": max_pixels}
     return InferenceRequest(
         inputs=(Tensor("image", BYTES, (1,), raw=raw_bytes([image])),),
-        parameters={"threshold": threshold, "max_detections": max_detections},
+        parameters={"threshold": threshold, "max_detections": max_detections, **bound},
     )
 
 
