@@ -2,7 +2,8 @@
 
 Kept on purpose: `RetainAllVariantProperties`, without which every deployment would set the instance count back to what
 the template says and undo the scaling (aws-cdk#23151). Left out on purpose: `ManagedInstanceScaling`, because
-Application Auto Scaling sets the same count and two scalers of one number undo each other.
+Application Auto Scaling sets the same count and two scalers of one number undo each other
+(docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from constructs import Construct
 
 from headrace.declaration.schema import EndpointDeclaration
 from infra_cdk.capacity import CANARY_PERCENT, Fleet, Variant
-from infra_cdk.observability import Watched, dashboard, endpoint_alarms, unserved_alarm
+from infra_cdk.dashboard import dashboard
+from infra_cdk.observability import Watched, endpoint_alarms, unserved_alarm
 
 CANARY_WAIT_S = 300
 TERMINATION_WAIT_S = 120

@@ -1,7 +1,8 @@
 """The web firewall in front of the gateway: a rate per address, AWS's managed rules, and how large bodies are treated.
 
 Free text and images are this product's input, so the managed rules that judge bodies by their words or size only count
-here. What it refuses for its rate has the JSON shape of every other refusal. Sampled requests stay off: samples show headers, and headers carry API keys.
+here. Who is refused for the rate gets the JSON of every other refusal. Sampled requests stay off: samples show headers,
+and headers carry API keys.
 """
 
 from __future__ import annotations

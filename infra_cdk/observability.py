@@ -1,4 +1,4 @@
-"""Alarms and dashboards: what is promised in `slo`, watched where it can be seen.
+"""Metrics and alarms: what is promised in `slo`, watched where it can be seen.
 
 The burn rate is that of the SRE workbook's fast window ("Alerting on SLOs", multiwindow alerts): at 14.4 times the
 allowed error rate, a month's budget is gone in two days.
@@ -16,7 +16,7 @@ from headrace.declaration.schema import EndpointDeclaration
 
 FAST_BURN = 14.4
 _PERIOD = Duration.minutes(1)
-_MICROSECONDS_PER_MS = 1000
+MICROSECONDS_PER_MS = 1000
 _EVALUATION_PERIODS = 5
 _BREACHES = 3
 _MISSING = cloudwatch.TreatMissingData.NOT_BREACHING
@@ -113,7 +113,7 @@ def endpoint_alarms(
                 scope,
                 f"Latency-{variant}",
                 latency,
-                above=slo.latency_p99_ms * _MICROSECONDS_PER_MS,
+                above=slo.latency_p99_ms * MICROSECONDS_PER_MS,
                 says=f"{endpoint}/{variant}: p99 above the objective of {slo.latency_p99_ms} ms",
                 name=f"{endpoint}-{variant}-latency",
             ),
@@ -139,7 +139,7 @@ def unserved_alarm(scope: Construct, declaration: EndpointDeclaration, *, endpoi
             scope,
             "Unserved",
             unserved,
-            above=_budget(declaration),
+            above=error_budget(declaration),
             says=f"{endpoint}: fewer than the promised {slo.availability:.3%} of requests are answered",
             name=f"{endpoint}-unserved",
         ),
@@ -154,6 +154,7 @@ def predict_metric(name: str, *, endpoint: str, statistic: str) -> cloudwatch.Me
         dimensions_map={"service": "predict", "endpoint": endpoint},
         statistic=statistic,
         period=_PERIOD,
+        label=f"{name} {statistic}",
     )
 
 
@@ -162,90 +163,6 @@ def _share(name: str, *, endpoint: str) -> cloudwatch.MathExpression:
     return rate(part, whole, label=f"{endpoint} {name.lower()}")
 
 
-def _budget(declaration: EndpointDeclaration) -> float:
+def error_budget(declaration: EndpointDeclaration) -> float:
     """The share of requests that may fail; rounded, because 1 - 0.999 is not 0.001 in binary."""
     return round(1 - declaration.slo.availability, 6)
-
-
-def dashboard(
-    scope: Construct,
-    declaration: EndpointDeclaration,
-    *,
-    endpoint: str,
-    watched: dict[str, tuple[Watched, Watched]],
-    unserved: Watched,
-) -> cloudwatch.Dashboard:
-    """One page per endpoint: is the promise kept, who answers, and how full are the instances."""
-    variants = list(watched)
-    slo = declaration.slo
-    board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=endpoint, default_interval=Duration.hours(3))
-    board.add_widgets(
-        cloudwatch.TextWidget(markdown=f"# {declaration.name}\n{declaration.description}", width=24, height=2),
-        cloudwatch.AlarmStatusWidget(
-            title="Objectives",
-            alarms=[unserved.alarm, *(part.alarm for pair in watched.values() for part in pair)],
-            width=24,
-            height=3,
-        ),
-    )
-    _callers_row(board, declaration, unserved=unserved)
-    board.add_widgets(
-        cloudwatch.GraphWidget(
-            title="Model latency p99 (us) against the objective",
-            left=[pair[1].metric for pair in watched.values()],
-            left_annotations=[
-                cloudwatch.HorizontalAnnotation(value=slo.latency_p99_ms * _MICROSECONDS_PER_MS, label="objective")
-            ],
-            width=12,
-        ),
-        cloudwatch.GraphWidget(
-            title="Error rate of the instances",
-            left=[pair[0].metric for pair in watched.values()],
-            left_annotations=[cloudwatch.HorizontalAnnotation(value=_budget(declaration), label="budget")],
-            width=12,
-        ),
-    )
-    board.add_widgets(
-        *(
-            cloudwatch.GraphWidget(
-                title=title,
-                left=[variant_metric(name, endpoint=endpoint, variant=each, statistic=stat) for each in variants],
-                width=8,
-            )
-            for title, name, stat in (
-                ("Invocations", "Invocations", "Sum"),
-                ("Concurrent requests per model", "ConcurrentRequestsPerModel", "Maximum"),
-                ("SageMaker's own overhead (us)", "OverheadLatency", "p99"),
-            )
-        )
-    )
-    return board
-
-
-def _callers_row(board: cloudwatch.Dashboard, declaration: EndpointDeclaration, *, unserved: Watched) -> None:
-    """What callers see, whoever answered: counted by `predict`, not by SageMaker."""
-    board.add_widgets(
-        cloudwatch.GraphWidget(
-            title="Callers' latency (ms) against the objective",
-            left=[
-                predict_metric(LATENCY_METRIC, endpoint=declaration.name, statistic=statistic)
-                for statistic in ("p50", "p99")
-            ],
-            left_annotations=[
-                cloudwatch.HorizontalAnnotation(value=declaration.slo.latency_p99_ms, label="p99 objective")
-            ],
-            width=8,
-        ),
-        cloudwatch.GraphWidget(
-            title="Not answered at all",
-            left=[unserved.metric],
-            left_annotations=[cloudwatch.HorizontalAnnotation(value=_budget(declaration), label="budget, alarm")],
-            width=8,
-        ),
-        cloudwatch.GraphWidget(
-            title="Answered by a stand-in",
-            left=[degraded_rate(declaration.name)],
-            left_annotations=[cloudwatch.HorizontalAnnotation(value=DEGRADED_RATE_MAX, label="alarm")],
-            width=8,
-        ),
-    )

@@ -29,7 +29,6 @@ RAISES_TO_REFUSE = frozenset({"authorizer"})
 Lambda counts it like a crash, so whoever tries keys at random would set the alarm off. An authorizer that is really
 broken makes the gateway answer 503, which the alarm on the API's 5xx sees.
 """
-_FAILS = f"fails more than {ERROR_RATE_MAX:.0%} of its invocations"
 
 
 class PlatformStack(Stack):
@@ -90,11 +89,15 @@ class PlatformStack(Stack):
         alarm(self, "Api5xx", errors, above=ERROR_RATE_MAX, says="The API answers 5xx to more than 1 % of requests")
         for name, function in self.functions.each.items():
             live, scale = function.live, stage.functions[name]
-            failed = rate(
-                live.metric_errors(statistic="Sum"), live.metric_invocations(statistic="Sum"), label=f"{name} errors"
-            )
+            if name not in RAISES_TO_REFUSE:
+                failed = rate(
+                    live.metric_errors(statistic="Sum"),
+                    live.metric_invocations(statistic="Sum"),
+                    label=f"{name} errors",
+                )
+                says = f"{name} fails more than {ERROR_RATE_MAX:.0%} of its invocations"
+                alarm(self, f"{name.capitalize()}Errors", failed, above=ERROR_RATE_MAX, says=says)
             watched: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
-                *((("Errors", failed, ERROR_RATE_MAX, _FAILS),) if name not in RAISES_TO_REFUSE else ()),
                 ("Throttles", live.metric_throttles(statistic="Sum"), 0, "is throttled: raise its concurrency"),
                 (
                     "Duration",

@@ -1,4 +1,7 @@
-"""What differs between stages, and nothing else: `dev` is cheap and leaves nothing behind, `prod` keeps its data.
+"""What differs between stages, and nothing else: `dev` is cheap and goes with its stacks, `prod` keeps its data.
+
+Even `dev` does not go by itself and not wholly: its buckets must be emptied before their stack can be deleted, and the
+layers (a rollback may need them) and API Gateway's CloudWatch role (an account has one) stay; see `docs/deploy.md`.
 
 Everything not named here is the same everywhere, so that what was tried in one stage is what runs in the next.
 """
@@ -83,11 +86,18 @@ PROD = StageSettings(
     throttle_burst=2_000,
     capacity_max_instances=None,
     functions={
-        # SnapStart and not provisioned concurrency: nothing but the declared GPUs is paid for while nobody calls.
+        # SnapStart and not provisioned concurrency: what idles is a stored snapshot and not running memory.
         "authorizer": FunctionScale(memory_mb=1024, timeout_s=5, reserved_concurrency=200, snap_start=True),
         "predict": FunctionScale(memory_mb=1769, timeout_s=29, reserved_concurrency=400, snap_start=True),
-        # No SnapStart: artifacts are fetched by version at run time, and a snapshot would hold none of them.
-        "fallback": FunctionScale(memory_mb=3538, timeout_s=29, reserved_concurrency=100, scratch_mb=_ARTIFACTS_MB),
+        # One environment is always warm, with its models loaded: a stand-in that starts cold inside its 800 ms rung is
+        # none. It is the one always-on cost beside the GPUs. SnapStart would not do: it takes no /tmp of this size.
+        "fallback": FunctionScale(
+            memory_mb=3538,
+            timeout_s=29,
+            reserved_concurrency=100,
+            provisioned_concurrency=1,
+            scratch_mb=_ARTIFACTS_MB,
+        ),
     },
 )
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from headrace.errors import InvalidDeclarations
+from infra_cdk.stages import StageSettings, stage_named
 
 NODE_MAJOR_MIN = 20
 UNZIPPED_MAX_MB = 250
@@ -63,6 +64,15 @@ def function_sizes(outdir: Path) -> dict[str, int]:
     return sizes
 
 
+def warm_functions(stage: StageSettings) -> list[str]:
+    """The functions of `stage` that are kept warm, one line each."""
+    return [
+        f"{stage.prefix}-{name}: {scale.provisioned_concurrency} x {scale.memory_mb} MB kept warm"
+        for name, scale in stage.functions.items()
+        if scale.provisioned_concurrency
+    ]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when the templates are written, 1 when something is wrong with them, 2 when Node is missing."""
     parser = argparse.ArgumentParser(prog="python -m infra_cdk.synth", description=__doc__)
@@ -102,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, size in sizes.items():
         sys.stdout.write(f"  {name}: {size / _MB:.1f} MB\n")
     sys.stdout.write("\nwhat runs whether or not anyone calls\n")
-    for line in built.endpoints.costs:
+    for line in (*built.endpoints.costs, *warm_functions(stage_named(options.stage))):
         sys.stdout.write(f"  {line}\n")
     large = [name for name, size in sizes.items() if size > UNZIPPED_MAX_MB * _MB]
     if large:

@@ -20,8 +20,12 @@ READY_TIMEOUT_S = 180.0
 STOP_GRACE_S = 30.0
 """SIGTERM, then SIGKILL after this, as SageMaker does."""
 
+WATCH_PERIOD_S = 3.0
+SILENT_PINGS_MAX = 3
+"""A healthy process that misses so many pings in a row is hung: it is ended and started again, as SageMaker would."""
 _PING_PERIOD_S = 0.1
 _PING_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=5.0)  # a laptop at work is slower than SageMaker's 2 s
 _PAUSE_MIN_S = 0.2
 _PAUSE_MAX_S = 10.0
 _STEADY_S = 30.0
@@ -161,10 +165,27 @@ class ServingProcess:
             self._settled.set()
             if was_down:
                 self._report(f"{self.spec.name} is back (pid {self._child.pid})")
+            await self._watch(exited)
         else:
             self._report(f"{self.spec.name} was not healthy after {READY_TIMEOUT_S:.0f} s and is restarted")
             self._child.kill()
         return await exited
+
+    async def _watch(self, exited: "asyncio.Future[int]") -> None:
+        """Asks after a healthy process until it ends, and ends it when it does not answer any more."""
+        silent = 0
+        while silent < SILENT_PINGS_MAX:
+            await asyncio.wait({exited}, timeout=WATCH_PERIOD_S)
+            if exited.done() or self._stopping:
+                return
+            try:
+                async with self._session.get(f"{self.url}/ping", timeout=_WATCH_TIMEOUT):
+                    silent = 0
+            except (aiohttp.ClientError, TimeoutError):
+                silent += 1
+        if self._child is not None:
+            self._report(f"{self.spec.name} does not answer /ping any more and is restarted")
+            self._child.kill()
 
     async def _wait_healthy(self, url: str) -> bool:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -62,6 +62,6 @@ def read_state(folder: Path) -> State:
     try:
         state = State(**json.loads(state_path(folder).read_text(encoding="utf-8")))
         os.kill(state.pid, 0)
-    except (FileNotFoundError, ValueError, TypeError, ProcessLookupError) as error:
+    except (FileNotFoundError, ValueError, TypeError, ProcessLookupError, PermissionError) as error:
         raise NotRunningError("the local platform is not running: start it with `make run`") from error
     return state

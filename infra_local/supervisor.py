@@ -10,9 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from infra_local import remote
 from infra_local.administration import Administration
 from infra_local.plan import PlanError
 from infra_local.ports import PortTakenError, choose_port
+from infra_local.remote import RefusedError
 from infra_local.stack import Stack, StartError
 from infra_local.state import NotRunningError, State, read_state, state_path, write_private, write_state
 from infra_local.welcome import sample_image, welcome
@@ -46,7 +48,9 @@ def up(options: UpOptions) -> int:
     console = Console(no_color=not options.colour, highlight=False, soft_wrap=True)
     try:
         running = read_state(options.folder)
-    except NotRunningError:
+        # A pid may be another program's by now, in a container even our own: only an answer proves that it runs.
+        remote.ask(options.folder, "GET", "/status")
+    except (NotRunningError, RefusedError):
         pass
     else:
         console.print(f"already running (pid {running.pid}) at {running.url}: stop it with `make down`")

@@ -1,6 +1,7 @@
 """What a person sees once everything runs: a key, one command per endpoint ready to paste, and where things are."""
 
 import json
+import shlex
 import struct
 import zlib
 from pathlib import Path
@@ -45,7 +46,8 @@ def curl_command(endpoint: EndpointPlan, *, url: str, image: Path) -> str:
             return f"{start} 'content-type: application/json' {url}/v1/classifications -d '{body}'"
         case task if task == OBJECT_DETECTION:
             kind = "image/png" if image.suffix == ".png" else "image/jpeg"
-            return f"{start} 'content-type: {kind}' '{url}/v1/detections?model={endpoint.name}' --data-binary @{image}"
+            file = shlex.quote(f"@{image}")
+            return f"{start} 'content-type: {kind}' '{url}/v1/detections?model={endpoint.name}' --data-binary {file}"
     tensors = [
         {
             "name": t.name,

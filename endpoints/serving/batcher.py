@@ -94,11 +94,11 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._running = 0
         self.waiting_rows = 0
-        self._executor: ThreadPoolExecutor | None = None
-        if not profile.inline or profile.preprocess_slow:
-            # One more than the workers where preprocessing needs threads too, so that it never waits for a run to end.
-            extra = threads if profile.preprocess_slow else 0
-            self._executor = ThreadPoolExecutor(threads + extra, thread_name_prefix="headrace-worker")
+        # Two pools, so that preprocessing never waits for a run to end, nor a run for preprocessing.
+        self._computing = None if profile.inline else ThreadPoolExecutor(threads, thread_name_prefix="headrace-compute")
+        self._preparing = (
+            ThreadPoolExecutor(threads, thread_name_prefix="headrace-prepare") if profile.preprocess_slow else None
+        )
 
     @property
     def running(self) -> int:
@@ -141,11 +141,15 @@ class Batcher:
             )
         job.rows = rows
         job.queued_at = now
-        if self._profile.preprocess_slow and self._executor is not None:
+        if self._preparing is not None:
             self.waiting_rows += rows
-            self._off_loop(
-                lambda: self._runner.prepare(tensors, parameters), then=lambda done: self._prepared(job, done)
-            )
+
+            def act() -> Prepared | None:
+                if job.caller.gone or (job.deadline is not None and perf_counter() >= job.deadline):
+                    return None
+                return self._runner.prepare(tensors, parameters)
+
+            self._off_loop(self._preparing, act, then=lambda done: self._prepared(job, done))
             return
         job.prepared = self._runner.prepare(tensors, parameters)
         self.waiting_rows += rows
@@ -157,20 +161,22 @@ class Batcher:
 
     def close(self) -> None:
         """Let the worker threads go; nothing may be submitted afterwards."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._computing, self._preparing):
+            if executor is not None:
+                executor.shutdown(wait=False, cancel_futures=True)
 
     def _wait_s(self) -> float:
         workers = 1 if self._profile.inline else self._workers
         return self.waiting_rows / (self._profile.rows_per_s * workers)
 
-    def _prepared(self, job: Job, done: Prepared | Exception) -> None:
+    def _prepared(self, job: Job, done: Prepared | Exception | None) -> None:
         if isinstance(done, Exception):
             self.waiting_rows -= job.rows
             error = done if isinstance(done, ServingError) else ModelFailed("The model's preprocessing broke.")
             self._deliver(job, error)
             return
-        job.prepared = done
+        if done is not None:  # else nobody waits for it any more, and `_take` drops it before looking at its feeds
+            job.prepared = done
         self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
@@ -282,9 +288,10 @@ class Batcher:
                 self._pump_scheduled = True
                 self._loop.call_soon(self._pump)
 
-        self._off_loop(lambda: self._runner.compute(prepared, session=session), then=then)
+        assert self._computing is not None  # noqa: S101 - made unless batches run on the loop
+        self._off_loop(self._computing, lambda: self._runner.compute(prepared, session=session), then=then)
 
-    def _off_loop(self, act: Callable[[], Any], *, then: Callable[[Any], None]) -> None:
+    def _off_loop(self, executor: ThreadPoolExecutor, act: Callable[[], Any], *, then: Callable[[Any], None]) -> None:
         """Run an act on a thread and its continuation, with the result or the exception, on the loop."""
         loop = self._loop
 
@@ -295,8 +302,7 @@ class Batcher:
                 done = error
             loop.call_soon_threadsafe(then, done)
 
-        assert self._executor is not None  # noqa: S101 - made whenever a profile needs threads
-        self._executor.submit(work)
+        executor.submit(work)
 
     def _finish(self, batch: list[Job], results: list[Outputs | ServingError], *, seconds: float) -> None:
         rows = 0

@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         "_discarding",
         "_exchange",
         "_head_bytes",
+        "_head_fed",
         "_headers",
         "_host",
         "_idle_since",
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
+        self._head_fed = -1
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -101,11 +103,12 @@ class Connection(asyncio.Protocol):
             if not self._discarding:
                 self._refuse(400, "invalid_http", "The request is not valid HTTP/1.1.")
             return
-        if self._exchange is None and (self._head_bytes or self._target):
-            # Still in the head: what httptools buffers of an unfinished line counts too.
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse(431, "head_too_large", f"Send at most {HEAD_BYTES_MAX} bytes of request line and headers.")
+        if self._head_bytes:
+            # Still in the head or the trailers: what httptools buffers of an unfinished line counts too. The piece that
+            # the head began in does not, for it may hold whole requests before it.
+            self._head_fed = 0 if self._head_fed < 0 else self._head_fed + len(data)
+            if self._head_fed > HEAD_BYTES_MAX:
+                self._head_too_large()
 
     def eof_received(self) -> None:
         """Let asyncio close: a client that has closed its side is taken to be gone, so its queued work is dropped."""
@@ -138,6 +141,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers = {}
         self._head_bytes = 1
+        self._head_fed = -1
         self._message_since = self._host.now
 
     def on_url(self, url: bytes) -> None:
@@ -149,6 +153,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; those nobody reads here are only looked at for HTTP's own sake."""
         self._head_bytes += len(name) + len(value) + 4  # the colon, the space and the line's end
+        if self._exchange is not None:  # a trailer: bounded, and ignored, for the request's meaning is settled
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._head_too_large()
+            return
         name = name.lower()
         if name in KEPT_HEADERS:
             self._headers[name] = value
@@ -166,7 +174,7 @@ class Connection(asyncio.Protocol):
         if self._discarding:
             return
         if self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse(431, "head_too_large", f"Send at most {HEAD_BYTES_MAX} bytes of request line and headers.")
+            self._head_too_large()
             return
         path = self._target
         query = path.find(b"?")
@@ -182,6 +190,7 @@ class Connection(asyncio.Protocol):
             # HTTP/1.0 ends here even with its keep-alive, which this server does not answer in kind.
             exchange.keep_alive = version == "1.1" and self._parser.should_keep_alive()
         self._exchange = exchange
+        self._head_fed = -1
         self._body = []
         self._body_bytes = 0
         if self._continue_due and self._current is None:
@@ -190,6 +199,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        self._head_fed = -1
         self._body_bytes += len(body)
         if self._body_bytes > self._host.body_bytes_max:
             if not self._discarding:
@@ -219,7 +229,8 @@ class Connection(asyncio.Protocol):
         if exchange is not self._current:
             return
         host = self._host
-        keep_alive = exchange.keep_alive and not host.draining
+        # What was wholly received is answered, even while draining, before the connection closes.
+        keep_alive = exchange.keep_alive and (not host.draining or bool(self._pending))
         if status == 200 and content_type is JSON:  # noqa: PLR2004
             head = host.ok_head
         else:
@@ -267,6 +278,9 @@ class Connection(asyncio.Protocol):
                 self._refuse(408, "request_timeout", "The request took too long to arrive.")
         elif now - self._idle_since > IDLE_S_MAX:
             self._transport.close()
+
+    def _head_too_large(self) -> None:
+        self._refuse(431, "head_too_large", f"Send at most {HEAD_BYTES_MAX} bytes of request line and headers.")
 
     def _too_large(self) -> None:
         self._refuse(413, "body_too_large", f"Send at most {self._host.body_bytes_max} bytes.")

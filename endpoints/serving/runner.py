@@ -76,23 +76,25 @@ class Runner:
         self.batchable = False
         self._model = model
         self._collate = getattr(model, "collate", None)
-        self._output_names = [port.name for port in sessions[0].get_outputs()]
         if model is None:
             self.signature = _onnx_signature(sessions[0])
+            self._output_names = list(self.signature.outputs)
             self.metadata: dict[str, Any] = {}
             self._texts = [port.name for port in self.signature.inputs.values() if port.datatype.name == "BYTES"]
         else:
             self._texts = []
+            self._output_names = [port.name for port in sessions[0].get_outputs()]
             self.signature = Signature.of(inputs=tuple(model.inputs), outputs=tuple(model.outputs))
             self.metadata = dict(model.metadata)
 
     @staticmethod
-    def load(artifact: Artifact, *, threads: int = 1) -> Runner:
+    def load(artifact: Artifact, *, threads: int = 1, tensorrt: bool = False) -> Runner:
         """Load a verified artifact.
 
         Args:
             artifact: From `open_artifact`, which has checked every file.
             threads: Threads of the first session.
+            tensorrt: Whether TensorRT may be used, as `choose_providers` has it.
 
         Raises:
             LoadError: With the reason.
@@ -100,7 +102,7 @@ class Runner:
         if ONNX_FILE not in artifact.files:
             raise LoadError(f"{artifact.directory} holds no {ONNX_FILE}")
         try:
-            session = open_session(artifact.directory / ONNX_FILE, threads=threads)
+            session = open_session(artifact.directory / ONNX_FILE, threads=threads, tensorrt=tensorrt)
         except Exception as error:
             raise LoadError(f"{ONNX_FILE} could not be loaded: {_one_line(error)}") from error
         model = None
@@ -137,7 +139,7 @@ class Runner:
             ]
             kind = port.datatype.dtype
             if kind.kind == "O":
-                array = np.full(sizes, b"1", dtype=object)
+                array = random.integers(0, 10, sizes).astype(bytes).astype(object)
             elif kind.kind == "f":
                 array = random.uniform(-1, 1, sizes).astype(kind)
             else:
@@ -237,14 +239,14 @@ class Runner:
         return {name: np.concatenate([one[name] for one in feeds]) for name in feeds[0]}
 
     def _run(self, feeds: dict[str, np.ndarray], *, session: int) -> Outputs:
-        values = self.sessions[session].run(None, feeds)
+        values = self.sessions[session].run(self._output_names, feeds)
         return dict(zip(self._output_names, values, strict=True))
 
     def _alone(self, one: Prepared, *, session: int) -> Outputs | ServingError:
         try:
             outputs = self._run(one.feeds, session=session)
         except Exception as error:  # noqa: BLE001 - onnxruntime raises classes of its own, outside any public tree
-            return _run_refusal(error)
+            return self._run_refusal(error)
         return self._finish(one, outputs)
 
     def _finish(self, one: Prepared, outputs: Outputs) -> Outputs | ServingError:
@@ -253,12 +255,25 @@ class Runner:
         try:
             finished: Outputs = self._model.postprocess(outputs, one.state, one.parameters)
         except ValueError as error:
-            return _refusal(error) if hasattr(error, "code") else ModelFailed(_POSTPROCESS)
-        except Exception:  # noqa: BLE001 - model.py is somebody's code: its failure is this request's answer
-            return ModelFailed(_POSTPROCESS)
+            return _refusal(error) if hasattr(error, "code") else _failed(_POSTPROCESS, error)
+        except Exception as error:  # noqa: BLE001 - model.py is somebody's code: its failure is this request's answer
+            return _failed(_POSTPROCESS, error)
         return finished
 
+    def _run_refusal(self, error: Exception) -> ServingError:
+        """Tell the caller's mistake from the model's: feeds that model.py made are never the caller's fault."""
+        text = str(error).lower()
+        if not self.has_code and "alloc" not in text and "cuda" not in text:
+            # Nodes given values that they cannot take (an index, a shape) say so in words, not in a class of their own.
+            if type(error).__name__ == "InvalidArgument" or any(word in text for word in _CALLERS_MISTAKES):
+                return BadInput(
+                    "The model cannot compute this input: compare its values and shapes with the model's metadata.",
+                    code="model_refused_input",
+                )
+        return _failed("The model could not be run; retry, and report this to its owner if it persists.", error)
 
+
+_CALLERS_MISTAKES = ("out of bounds", "out of range", "indices", "shape", "dimension")
 _POSTPROCESS = "The model's postprocessing broke; report this to its owner."
 
 
@@ -285,15 +300,11 @@ def _refusal(error: ValueError) -> BadInput:
     return BadInput(str(error)[:_MESSAGE_CHARS_MAX], code=code if isinstance(code, str) else None)
 
 
-def _run_refusal(error: Exception) -> ServingError:
-    """Tell the caller's mistake from the machine's: warm-up proved that the model runs, memory may still run out."""
-    text = str(error)
-    if isinstance(error, MemoryError) or "alloc" in text.lower() or "CUDA" in text:
-        return ModelFailed("The model could not be run; retry, and report this to its owner if it persists.")
-    return BadInput(
-        "The model cannot compute this input: compare its values and shapes with the model's metadata.",
-        code="model_refused_input",
-    )
+def _failed(message: str, error: Exception) -> ModelFailed:
+    """Keep the cause, whose type, and nothing else of it, goes to the log."""
+    failed = ModelFailed(message)
+    failed.__cause__ = error
+    return failed
 
 
 def _one_line(error: Exception) -> str:
@@ -316,17 +327,19 @@ def _load_code(artifact: Artifact) -> Any:
 def _onnx_signature(session: Any) -> Signature:
     """Read the public signature from the ONNX file: inputs without initialisers, symbolic sizes as -1."""
 
-    def triples(ports: list[Any]) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-        for port in ports:
-            if port.type not in ONNX_DATATYPES:
-                raise ValueError(f"tensor {port.name} has type {port.type}, which the protocol cannot carry")
-        return tuple(
-            (
-                port.name,
-                ONNX_DATATYPES[port.type],
-                tuple(size if isinstance(size, int) and size >= 0 else -1 for size in port.shape),
-            )
-            for port in ports
-        )
+    def triple(port: Any) -> tuple[str, str, tuple[int, ...]]:
+        sizes = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in port.shape)
+        return port.name, ONNX_DATATYPES[port.type], sizes
 
-    return Signature.of(inputs=triples(session.get_inputs()), outputs=triples(session.get_outputs()))
+    inputs = session.get_inputs()
+    for port in inputs:
+        if port.type not in ONNX_DATATYPES:
+            raise ValueError(f"input {port.name} has type {port.type}, which the protocol cannot carry; add a model.py")
+    if inputs and not any(port.shape for port in inputs):
+        # ONNX Runtime reports an undeclared rank and a scalar alike; a model of scalars alone is the rarer by far.
+        raise ValueError("no input declares its rank: export the model with its shapes, or add a model.py")
+    # A classifier's sequence of maps (scikit-learn's ZipMap) repeats what its tensors already say: those are served.
+    outputs = [port for port in session.get_outputs() if port.type in ONNX_DATATYPES]
+    if not outputs:
+        raise ValueError("no output is a tensor, which is all that the protocol carries; add a model.py")
+    return Signature.of(inputs=tuple(map(triple, inputs)), outputs=tuple(map(triple, outputs)))

@@ -22,6 +22,7 @@ from endpoints.serving.exchange import Host
 from endpoints.serving.metrics import Metrics
 from endpoints.serving.protocol import Connection
 from endpoints.serving.runner import Runner
+from endpoints.serving.sessions import CPU
 from endpoints.serving.warmup import Profile, warm_up
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def load(settings: Settings) -> tuple[Runner, Profile]:
         LoadError: It is, but cannot be served.
     """
     artifact = open_artifact(settings.model_dir, expected_digest=settings.artifact_digest)
-    runner = Runner.load(artifact)
+    runner = Runner.load(artifact, tensorrt=settings.tensorrt)
     profile = warm_up(runner, threads=settings.threads, batch_rows_max=settings.batch_rows_max)
     return runner, profile
 
@@ -109,7 +110,9 @@ async def serve(settings: Settings) -> int:
 
 
 def _open(app: App, *, settings: Settings, runner: Runner, profile: Profile, loop: asyncio.AbstractEventLoop) -> None:
-    accelerated = runner.sessions[0].get_providers()[0] != "CPUExecutionProvider"
+    accelerated = runner.sessions[0].get_providers()[0] != CPU
+    if settings.gpu_declared and not accelerated:
+        log.write("warning", "gpu_not_used", providers=runner.sessions[0].get_providers())
     batcher = Batcher(
         runner,
         profile=profile,

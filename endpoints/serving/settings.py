@@ -32,10 +32,12 @@ class Settings:
         port: Port to bind; 0 lets the system choose.
         model_dir: The artifact's directory.
         artifact_digest: Required artifact digest, or None to accept any artifact that matches its own manifest.
-        batch_rows_max: Rows per batch; 0 takes the knee of the measured service-time curve.
+        batch_rows_max: Most rows per batch; below it, and with 0 (no bound), the knee of the measured curve decides.
         batch_delay_max_s: How long a batch may wait for company. 0 (no timer) is right for almost every model.
         queue_rows_max: Rows that may wait; beyond it callers get 503.
         threads: Cores to use.
+        tensorrt: Whether TensorRT may be used where ONNX Runtime offers it.
+        gpu_declared: Whether the endpoint was declared to run on a GPU; falling back to the CPU is then worth a warning.
         drain_s: How long after SIGTERM unfinished requests may still be finished.
     """
 
@@ -47,6 +49,8 @@ class Settings:
     batch_delay_max_s: float = 0.0
     queue_rows_max: int = 256
     threads: int = 1
+    tensorrt: bool = False
+    gpu_declared: bool = False
     drain_s: float = 25.0
 
 
@@ -91,6 +95,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         batch_delay_max_s=number("HEADRACE_BATCH_MAX_DELAY_MS", default=0, high=DELAY_MS_MAX, whole=False) / 1000,
         queue_rows_max=int(number("HEADRACE_QUEUE_MAX", default=256, high=QUEUE_ROWS_MAX)) or 256,
         threads=threads,
+        tensorrt=bool(number("HEADRACE_TENSORRT", default=0, high=1)),
+        gpu_declared=environment.get("HEADRACE_ACCELERATOR", "").strip() == "gpu",
         drain_s=number("HEADRACE_DRAIN_S", default=25, high=DRAIN_S_MAX, whole=False),
     )
     if problems:

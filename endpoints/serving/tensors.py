@@ -252,7 +252,7 @@ def _data(data: object, *, port: Port, shape: tuple[int, ...], index: int, boole
 def _flatten(data: list[Any], *, shape: tuple[int, ...], path: str) -> list[Any]:
     """Turn data nested as its shape says into a flat list, checking every level's lengths."""
     level = data
-    if len(level) != shape[0]:
+    if not shape or len(level) != shape[0]:
         raise BadInput(f"{path}: nesting must follow the shape.", code="wrong_element_count")
     for size in shape[1:]:
         if any(type(row) is not list or len(row) != size for row in level):

@@ -17,13 +17,16 @@ import numpy as np
 
 from endpoints.serving.errors import ServingError
 from endpoints.serving.runner import ONNX_FILE, LoadError, Prepared, Runner
-from endpoints.serving.sessions import open_session
+from endpoints.serving.sessions import CPU, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from endpoints.serving.runner import Outputs
+
 CURVE_ROWS_MAX = 64
 CURVE_BUDGET_S = 4.0  # for the whole curve; a heavy model is measured at fewer sizes
+SHARED_CURVE_BUDGET_S = 2.0  # for the second curve, of workers that compute at once
 KNEE = 0.98  # the smallest batch within 2 % of the best rate: larger ones only add latency
 INLINE_BATCH_S = 0.0005  # a thread hop costs about 0.1 ms and halves the throughput of micro models (facts: D.2)
 INLINE_RATE_MIN = 0.7  # of the best rate, under that bound, for inline running to be worth it
@@ -74,7 +77,7 @@ def warm_up(runner: Runner, *, threads: int, batch_rows_max: int = 0) -> Profile
     Args:
         runner: Freshly loaded, with sessions[0] computing on the calling thread.
         threads: Cores to plan for.
-        batch_rows_max: The operator's cap; 0 takes the knee.
+        batch_rows_max: The operator's bound on the cap, which is the curve's knee; 0 sets none.
 
     Returns:
         The profile; `runner.batchable` and `runner.sessions` are set to match.
@@ -96,13 +99,14 @@ def warm_up(runner: Runner, *, threads: int, batch_rows_max: int = 0) -> Profile
     preprocess_s = _best_s(lambda: runner.prepare(tensors, parameters), budget_s=0.05) if runner.has_code else 0.0
     runner.batchable = batch_rows_max != 1 and prove_batchable(runner)
     example = runner.prepare(tensors, parameters)
-    curve = measure_curve(runner, example, rows_max=batch_rows_max or CURVE_ROWS_MAX)
-    cap = batch_rows_max or knee(curve)
-    inline_cap, inline = _inline(curve, cap=cap)
-    if not inline and threads > 1 and runner.batchable and not batch_rows_max:
+    rows_max = batch_rows_max or CURVE_ROWS_MAX
+    curve = measure_curve(runner, example, rows_max=rows_max)
+    cap = min(knee(curve), batch_rows_max or CURVE_ROWS_MAX)
+    inline_cap, inline = _inline(curve, cap=cap) if _bounded(runner) else (cap, False)
+    if not inline and threads > 1 and runner.batchable and _on_cpu(runner):
         # As it will be run: workers that compute at once share memory's bandwidth, and larger batches then pay longer.
-        curve = measure_curve(runner, example, rows_max=CURVE_ROWS_MAX, workers=threads)
-        cap = knee(curve)
+        curve = measure_curve(runner, example, rows_max=rows_max, workers=threads, budget_s=SHARED_CURVE_BUDGET_S)
+        cap = min(knee(curve), rows_max)
     wide = not inline and threads > 1 and _open_wide(runner, example, threads=threads)
     return Profile(
         curve=curve,
@@ -123,18 +127,55 @@ def prove_batchable(runner: Runner) -> bool:
     runner.batchable = True
     try:
         if runner.has_code:
-            requests = [runner.example()] * 3
+            example = runner.prepare(*runner.example())
+            prepared = [example, *unlike(example)]
         else:
             if any(not port.shape or port.shape[0] >= 0 for port in runner.signature.inputs.values()):
                 return False
-            requests = [(runner.synthetic(rows=rows, seed=rows), {}) for rows in (1, 2, 3)]
-        prepared = [runner.prepare(tensors, parameters) for tensors, parameters in requests]
+            prepared = [runner.prepare(runner.synthetic(rows=rows, seed=rows), {}) for rows in (1, 2, 3)]
         alone = [runner.run_rows([one]) for one in prepared]
-        together = runner.run_rows(prepared)
+        if runner.has_code and not _differ(alone):
+            return False  # equal neighbours would prove nothing
+        return _independent(prepared, alone=alone, together=runner.run_rows(prepared))
     except Exception:  # noqa: BLE001 - any failure of the trial means no
         return False
     finally:
         runner.batchable = False
+
+
+def unlike(example: Prepared) -> tuple[Prepared, Prepared]:
+    """Make two neighbours that differ from a request and from each other in values, the second in rows too.
+
+    Made of ONNX feeds, after preprocessing, because that works whatever the public inputs hold. One way of moving
+    elements serves all feeds, so that a mask stays in step with what it masks; numbers only get smaller, so that an
+    index stays within its table.
+    """
+
+    def flipped(array: np.ndarray) -> np.ndarray:
+        moved = array[..., ::-1] if array.ndim else array
+        return (moved * 0.5).astype(array.dtype) if array.dtype.kind == "f" else np.ascontiguousarray(moved)
+
+    def stretched(array: np.ndarray) -> np.ndarray:
+        moved = array[..., np.arange(array.shape[-1]) // 2] if array.ndim > 1 else array
+        if array.dtype.kind == "f":
+            moved = (moved * 0.75).astype(array.dtype)
+        elif array.dtype.kind in "iu":
+            moved = np.where(moved > 1, moved // 2, moved).astype(array.dtype)
+        return np.concatenate([moved, moved])
+
+    def changed(change: Callable[[np.ndarray], np.ndarray], *, rows: int) -> Prepared:
+        feeds = {name: change(array) for name, array in example.feeds.items()}
+        return Prepared(feeds, rows, example.key, example.state, example.parameters)
+
+    return changed(flipped, rows=example.rows), changed(stretched, rows=2 * example.rows)
+
+
+def _differ(alone: list[Outputs]) -> bool:
+    first, *others = alone
+    return all(any(not np.array_equal(first[name][0], other[name][0]) for name in first) for other in others)
+
+
+def _independent(prepared: list[Prepared], *, alone: list[Outputs], together: Outputs) -> bool:
     start = 0
     for one, outputs in zip(prepared, alone, strict=True):
         end = start + one.rows
@@ -164,6 +205,7 @@ def measure_curve(
     *,
     rows_max: int,
     workers: int = 1,
+    budget_s: float = CURVE_BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[int, float], ...]:
     """Time batches of 1, 2, 4, … examples on `workers` threads at once, stopping when larger ones no longer pay."""
@@ -174,7 +216,7 @@ def measure_curve(
             runner.compute(batch)
             wait(others)
 
-        return _curve(act, runner, example, rows_max=rows_max, clock=clock)
+        return _curve(act, runner, example, rows_max=rows_max, budget_s=budget_s, clock=clock)
 
 
 def _curve(
@@ -183,10 +225,11 @@ def _curve(
     example: Prepared,
     *,
     rows_max: int,
+    budget_s: float,
     clock: Callable[[], float],
 ) -> tuple[tuple[int, float], ...]:
     curve: list[tuple[int, float]] = []
-    until = clock() + CURVE_BUDGET_S
+    until = clock() + budget_s
     best_rate = 0.0
     copies = 1
     flat = 0
@@ -199,13 +242,14 @@ def _curve(
         flat = flat + 1 if rate < best_rate * 1.02 else 0
         best_rate = max(best_rate, rate)
         # Two sizes without gain settle it; so does a size that would not fit what is left of the budget.
-        if not runner.batchable or flat == 2 or rows * 2 > rows_max or clock() + 6 * seconds > until:  # noqa: PLR2004
+        more = min(copies * 2, rows_max // example.rows)
+        if not runner.batchable or flat == 2 or more <= copies or clock() + 6 * seconds > until:  # noqa: PLR2004
             return tuple(curve)
-        copies *= 2
+        copies = more
 
 
 def knee(curve: tuple[tuple[int, float], ...]) -> int:
-    """Choose the smallest batch whose rate is within 5 % of the best."""
+    """Choose the smallest batch whose rate is within 2 % of the best."""
     best = max(rows / seconds for rows, seconds in curve)
     return next(rows for rows, seconds in curve if rows / seconds >= KNEE * best)
 
@@ -219,11 +263,20 @@ def _inline(curve: tuple[tuple[int, float], ...], *, cap: int) -> tuple[int, boo
     return rows, rows / seconds >= INLINE_RATE_MIN * best
 
 
+def _bounded(runner: Runner) -> bool:
+    """Whether a row's size is known: one long row of a bare model with free axes could hold up the event loop."""
+    return runner.has_code or all(size >= 0 for port in runner.signature.inputs.values() for size in port.shape[1:])
+
+
+def _on_cpu(runner: Runner) -> bool:
+    return bool(runner.sessions[0].get_providers()[0] == CPU)
+
+
 def _open_wide(runner: Runner, example: Prepared, *, threads: int) -> bool:
     path = runner.artifact.directory / ONNX_FILE
     if path.stat().st_size > WIDE_MEMORY_SHARE * _available_bytes():
         return False
-    if runner.sessions[0].get_providers()[0] != "CPUExecutionProvider":
+    if not _on_cpu(runner):
         return False  # an accelerator is one device: a second session would only take its memory
     runner.sessions.append(open_session(path, threads=threads))
     narrow_s = _best_s(lambda: runner.compute([example]), budget_s=0.1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.gateway import PUBLIC_PATHS
-from tests.infrastructure.conftest import Synthesised
+from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
+from tests.infrastructure.conftest import Synthesised, synthesise
 
 
 def _listed(value: Any) -> list[Any]:
@@ -200,6 +202,16 @@ def test_gateway_takes_modern_tls_and_passes_bytes(synthesised: Synthesised) -> 
     assert api["EndpointConfiguration"]["Types"] == ["REGIONAL"]
 
 
+def test_the_stage_is_throttled_and_no_plan_pretends_to(stages: dict[str, Synthesised]) -> None:
+    """The stage's own limits hold for every method; a usage plan would bind only keys that API Gateway knows."""
+    for name, rate in (("dev", 50), ("prod", 1_000)):
+        (stage,) = stages[name].properties("AWS::ApiGateway::Stage")
+        (settings,) = stage["MethodSettings"]
+        assert (settings["HttpMethod"], settings["ResourcePath"]) == ("*", "/*")
+        assert settings["ThrottlingRateLimit"] == rate
+        assert not stages[name].of_type("AWS::ApiGateway::UsagePlan")
+
+
 def test_the_gateways_own_refusals_have_the_platforms_shape(synthesised: Synthesised) -> None:
     """Each is JSON with a stable code, a message and the request id, and quotes nothing of the request."""
     responses = synthesised.properties("AWS::ApiGateway::GatewayResponse")
@@ -225,6 +237,72 @@ def test_production_has_a_firewall_that_keeps_no_samples(stages: dict[str, Synth
         *("rate-per-address", "large-bodies"),
         *("AWSManagedRulesKnownBadInputsRuleSet", "AWSManagedRulesCommonRuleSet"),
     }
+
+
+def test_the_firewalls_refusal_has_the_platforms_shape_too(stages: dict[str, Synthesised]) -> None:
+    """Too many requests from one address get 429 with our JSON and Retry-After, as from the gateway itself."""
+    (acl,) = stages["prod"].properties("AWS::WAFv2::WebACL")
+    (rule,) = [rule for rule in acl["Rules"] if rule["Name"] == "rate-per-address"]
+    response = rule["Action"]["Block"]["CustomResponse"]
+    body = acl["CustomResponseBodies"][response["CustomResponseBodyKey"]]
+    refusal = GATEWAY_REFUSALS["THROTTLED"]
+    assert response["ResponseCode"] == 429
+    assert response["ResponseHeaders"] == [{"Name": "retry-after", "Value": "60"}]
+    assert body["ContentType"] == "APPLICATION_JSON"
+    assert json.loads(body["Content"]) == {
+        "error": {
+            "message": refusal.message,
+            "type": "rate_limit_error",
+            "param": None,
+            "code": "throttled",
+            "request_id": "",
+        }
+    }
+
+
+def test_the_firewall_blocks_nothing_for_the_words_in_a_body(stages: dict[str, Synthesised]) -> None:
+    """Free text is this product's input: every rule on bodies in the managed groups only counts."""
+    (acl,) = stages["prod"].properties("AWS::WAFv2::WebACL")
+    counted = {
+        group["Name"]: {each["Name"] for each in group["RuleActionOverrides"] if each["ActionToUse"] == {"Count": {}}}
+        for group in (rule["Statement"].get("ManagedRuleGroupStatement") for rule in acl["Rules"])
+        if group
+    }
+    assert counted == {
+        "AWSManagedRulesKnownBadInputsRuleSet": {
+            *("JavaDeserializationRCE_BODY", "Log4JRCE_BODY", "ReactJSRCE_BODY"),
+        },
+        "AWSManagedRulesCommonRuleSet": {
+            *("SizeRestrictions_BODY", "CrossSiteScripting_BODY", "GenericLFI_BODY", "GenericRFI_BODY"),
+            "EC2MetaDataSSRF_BODY",
+        },
+    }
+
+
+def _key_actions(synthesised: Synthesised) -> dict[str, Any]:
+    """What the models' role may do with the stage's key: action to condition."""
+    return {
+        action: statement.get("Condition")
+        for statement in _role_statements(synthesised, "ModelRole")
+        for action in _listed(statement["Action"])
+        if action.startswith("kms:")
+    }
+
+
+def test_volumes_under_our_key_can_be_attached(synthesised: Synthesised) -> None:
+    """With an endpoint on CPU instances, whose volumes take the key, the models' role may grant it to AWS services."""
+    assert _key_actions(synthesised) == {
+        **dict.fromkeys(("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"), None),
+        "kms:GenerateDataKeyWithoutPlaintext": None,
+        "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+    }
+
+
+def test_the_key_is_for_reading_alone_where_no_volume_takes_it(declared: Path, tmp_path: Path) -> None:
+    """An endpoint on instances with local storage alone leaves the models' role with `kms:Decrypt`."""
+    shutil.copytree(declared / "sentiment", tmp_path / "endpoints" / "sentiment")
+    alone = synthesise("dev", endpoints=tmp_path / "endpoints", folder=tmp_path, checked=False)
+    assert _key_actions(alone) == {"kms:Decrypt": None}
 
 
 def test_no_authorization_rule_is_answered_for_a_whole_stack() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from headrace_aws.settings import AuthorizerSettings, FallbackSettings, PredictSettings
+from infra_cdk.stages import stage_named
+from infra_cdk.synth import warm_functions
 from tests.infrastructure.conftest import Synthesised, synthesise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +72,21 @@ def test_only_production_starts_from_snapshots(stages: dict[str, Synthesised]) -
     assert dev["predict"]["MemorySize"] == 1769
 
 
+def test_only_productions_stand_in_is_kept_warm(stages: dict[str, Synthesised]) -> None:
+    """One environment of the fallback waits with its models loaded in production, and nothing does in development."""
+    for stage, expected in (("dev", {}), ("prod", {"FallbackLive": 1})):
+        warm = {
+            name: each["Properties"]["ProvisionedConcurrencyConfig"]["ProvisionedConcurrentExecutions"]
+            for name, each in stages[stage].of_type("AWS::Lambda::Alias").items()
+            if "ProvisionedConcurrencyConfig" in each["Properties"]
+        }
+        assert {
+            name.removeprefix("Functions")[: len("FallbackLive")]: count for name, count in warm.items()
+        } == expected
+    assert warm_functions(stage_named("prod")) == ["headrace-prod-fallback: 1 x 3538 MB kept warm"]
+    assert warm_functions(stage_named("dev")) == []
+
+
 def test_every_declared_version_is_hosted_and_scaled(synthesised: Synthesised) -> None:
     """Each version with `hosting: endpoint` is a model, a variant and a scaling target; the others are not."""
     models = synthesised.properties("AWS::SageMaker::Model")
@@ -86,6 +104,17 @@ def test_every_declared_version_is_hosted_and_scaled(synthesised: Synthesised) -
     assert [target.partition("-")[2].partition("-")[2] for target in targets] == [
         *("detection/variant/v1", "detection/variant/v2", "sentiment/variant/v1"),
     ]
+
+
+def test_a_container_is_told_what_it_runs_on(synthesised: Synthesised) -> None:
+    """`HEADRACE_ACCELERATOR` is the declared accelerator of the endpoint that the model belongs to."""
+    told = {
+        environment["HEADRACE_ARTIFACT_DIGEST"].removeprefix("sha256:")[0]: environment["HEADRACE_ACCELERATOR"]
+        for environment in (
+            each["PrimaryContainer"]["Environment"] for each in synthesised.properties("AWS::SageMaker::Model")
+        )
+    }
+    assert told == {"a": "gpu", "c": "cpu", "d": "cpu"}
 
 
 def test_scaling_follows_the_declaration_within_the_stages_cap(stages: dict[str, Synthesised]) -> None:
@@ -155,11 +184,52 @@ def test_alarms_watch_the_declared_objectives(stages: dict[str, Synthesised]) ->
 
 
 @pytest.mark.parametrize(
-    "part", ["Api5Xx", "AuthorizerErrors", "AuthorizerThrottles", "PredictThrottles", "Degradedsentiment"]
+    "part",
+    [
+        *("Api5Xx", "AuthorizerThrottles", "AuthorizerDuration", "PredictErrors", "PredictThrottles", "FallbackErrors"),
+        *("Degradedsentiment", "sentimentUnserved"),
+    ],
 )
 def test_the_platform_is_watched_too(synthesised: Synthesised, part: str) -> None:
     """Errors, throttles and degraded answers each have an alarm."""
     assert [name for name in synthesised.of_type("AWS::CloudWatch::Alarm") if name.lower().startswith(part.lower())]
+
+
+def test_refused_keys_are_no_alarm(synthesised: Synthesised) -> None:
+    """Refusing a key is an error to Lambda, so that nothing watches the authorizer's errors."""
+    alarms = synthesised.of_type("AWS::CloudWatch::Alarm")
+    assert not [name for name in alarms if name.startswith("AuthorizerErrors")]
+
+
+def test_unanswered_requests_are_watched_at_the_declared_availability(synthesised: Synthesised) -> None:
+    """The threshold is what 1 - availability leaves, over the counts that `predict` makes for this endpoint."""
+    alarms = {
+        each["AlarmName"].partition("-")[2].partition("-")[2]: each
+        for each in synthesised.properties("AWS::CloudWatch::Alarm")
+        if each.get("AlarmName", "").endswith("-unserved")
+    }
+    assert {name: each["Threshold"] for name, each in alarms.items()} == {
+        "sentiment-unserved": 0.001,
+        "detection-unserved": 0.01,
+    }
+    parts = [part["MetricStat"]["Metric"] for part in alarms["sentiment-unserved"]["Metrics"] if "MetricStat" in part]
+    assert sorted(part["MetricName"] for part in parts) == ["Requests", "Unserved"]
+    for part in parts:
+        dimensions = {each["Name"]: each["Value"] for each in part["Dimensions"]}
+        assert dimensions == {"service": "predict", "endpoint": "sentiment"}
+
+
+def test_graphs_read_what_the_functions_are_told_to_count(synthesised: Synthesised) -> None:
+    """The namespace in the functions' environment is the dashboards', and callers' latency and failures are drawn."""
+    told = {
+        each["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
+        for each in synthesised.properties("AWS::Lambda::Function")
+    }
+    assert told == {"Headrace"}
+    for board in synthesised.properties("AWS::CloudWatch::Dashboard"):
+        drawn = json.dumps(board["DashboardBody"]).replace("\\", "")
+        for metric in ("Unserved", "Latency", "Degraded", "Requests"):
+            assert f'"Headrace","{metric}"' in drawn
 
 
 def test_each_endpoint_has_a_dashboard(synthesised: Synthesised) -> None:
