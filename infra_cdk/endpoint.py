@@ -2,8 +2,7 @@
 
 Kept on purpose: `RetainAllVariantProperties`, without which every deployment would set the instance count back to what
 the template says and undo the scaling (aws-cdk#23151). Left out on purpose: `ManagedInstanceScaling`, because
-Application Auto Scaling sets the same count and two scalers of one number undo each other
-(docs/decisions/0011).
+Application Auto Scaling sets the same count and two scalers of one number undo each other (docs/decisions/0011).
 """
 
 from __future__ import annotations

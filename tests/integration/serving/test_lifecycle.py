@@ -26,9 +26,17 @@ ROW = [[1.0, 2.0, 3.0, 4.0]]
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW[0]}]}).encode()
 
 
-def slow(seconds: float) -> str:
-    """A model.py whose every request takes that long on its worker."""
-    return models.SLOW_CODE.replace("SLEEP_S", str(seconds))
+def slow(seconds: float, *, hold: Path | None = None) -> str:
+    """A model.py whose every request takes that long on its worker, and until the file `hold` is gone."""
+    return models.SLOW_CODE.replace("SLEEP_S", str(seconds)).replace("HOLD", repr(str(hold or "")))
+
+
+def wait_for_metric(served: Served, sample: str, *, at_least: float) -> None:
+    """Wait until the server has counted that far."""
+    until = time.monotonic() + 30
+    while served.metric(sample) < at_least:
+        assert time.monotonic() < until, sample
+        time.sleep(0.005)
 
 
 def test_corrupt_artifact_is_refused(tmp_path: Path) -> None:
@@ -91,48 +99,62 @@ def test_ping_fails_until_warm(tmp_path: Path) -> None:
         process.wait()
 
 
-def test_overload_sheds_while_ping_answers(serve: Callable[..., Served]) -> None:
+def test_overload_sheds_while_ping_answers(serve: Callable[..., Served], tmp_path: Path) -> None:
     """Beyond the queue's bound callers get 503 with Retry-After, and /ping still answers 200."""
-    served = serve(models.identity(), code=slow(0.5), environment={"HEADRACE_QUEUE_MAX": "2"})
+    hold = tmp_path / "hold"
+    served = serve(models.identity(), code=slow(0.005, hold=hold), environment={"HEADRACE_QUEUE_MAX": "2"})
+    hold.touch()
     with ThreadPoolExecutor(12) as pool:
         calls = [pool.submit(served.request, "POST", "/invocations", BODY) for _ in range(12)]
-        time.sleep(0.2)
+        wait_for_metric(served, 'headrace_dropped_total{reason="queue_full"}', at_least=1)
         assert served.request("GET", "/ping")[0] == 200
+        hold.unlink()
         answers = [call.result() for call in calls]
     refused = [headers for status, headers, _ in answers if status == 503]
     assert {status for status, _, _ in answers} == {200, 503}
     assert all(int(headers["retry-after"]) >= 1 for headers in refused)
 
 
-def test_queued_work_past_its_deadline_is_dropped(serve: Callable[..., Served]) -> None:
+def test_queued_work_past_its_deadline_is_dropped(serve: Callable[..., Served], tmp_path: Path) -> None:
     """A request whose time runs out behind others is answered 503 and never computed."""
-    served = serve(models.identity(), code=slow(0.5), environment={"HEADRACE_BATCH_MAX_SIZE": "1"})
+    hold = tmp_path / "hold"
+    served = serve(models.identity(), code=slow(0.005, hold=hold), environment={"HEADRACE_BATCH_MAX_SIZE": "1"})
+    hold.touch()
     hurried = {"X-Amzn-SageMaker-Custom-Attributes": "headrace-timeout-ms=100"}
     with ThreadPoolExecutor(4) as pool:
         busy = [pool.submit(served.request, "POST", "/invocations", BODY) for _ in range(2)]
-        time.sleep(0.2)
-        status, headers, body = served.request("POST", "/invocations", BODY, hurried)
+        wait_for_metric(served, "headrace_in_flight", at_least=2)
+        late = pool.submit(served.request, "POST", "/invocations", BODY, hurried)
+        wait_for_metric(served, "headrace_in_flight", at_least=3)
+        time.sleep(0.15)  # longer than its 100 ms
+        hold.unlink()
+        status, headers, body = late.result()
         assert [call.result()[0] for call in busy] == [200, 200]
     assert (status, json.loads(body)["code"]) == (503, "deadline_exceeded")
     assert "retry-after" in headers
     assert served.metric('headrace_dropped_total{reason="deadline"}') == 1
 
 
-def test_a_caller_that_left_costs_no_compute(serve: Callable[..., Served]) -> None:
+def test_a_caller_that_left_costs_no_compute(serve: Callable[..., Served], tmp_path: Path) -> None:
     """A queued request whose client closed is dropped; one already in a batch harms nobody in it."""
-    served = serve(models.identity(), code=slow(0.5), environment={"HEADRACE_BATCH_MAX_SIZE": "1"})
+    hold = tmp_path / "hold"
+    served = serve(models.identity(), code=slow(0.005, hold=hold), environment={"HEADRACE_BATCH_MAX_SIZE": "1"})
+    hold.touch()
     head = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     with ThreadPoolExecutor(4) as pool:
         leaver = socket.create_connection(("127.0.0.1", served.port))
         leaver.sendall(head + BODY)  # this one is computed at once
         stayer = pool.submit(served.request, "POST", "/invocations", BODY)
-        time.sleep(0.15)
+        wait_for_metric(served, "headrace_in_flight", at_least=2)
         queued = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(3)]
         for connection in queued:
             connection.sendall(head + BODY)
-        time.sleep(0.05)
+        wait_for_metric(served, "headrace_in_flight", at_least=5)
         for connection in (leaver, *queued):
             connection.close()
+        # The loop sees a closed socket no later than the requests that come after it.
+        assert served.request("GET", "/ping")[0] == 200
+        hold.unlink()
         assert stayer.result()[0] == 200
     assert served.request("POST", "/invocations", BODY)[0] == 200
     assert served.metric('headrace_dropped_total{reason="caller_gone"}') == 3
@@ -178,16 +200,19 @@ def test_draining_under_load_loses_nothing(serve: Callable[..., Served], *, numb
     assert told_to_close
 
 
-def test_readiness_fails_first(serve: Callable[..., Served]) -> None:
+def test_readiness_fails_first(serve: Callable[..., Served], tmp_path: Path) -> None:
     """After SIGTERM /ping and readiness say 503 while a request in flight is still finished."""
-    served = serve(models.identity(), code=slow(1.5))
+    hold = tmp_path / "hold"
+    served = serve(models.identity(), code=slow(0.005, hold=hold))
+    hold.touch()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(served.request, "POST", "/invocations", BODY)
-        time.sleep(0.3)
+        wait_for_metric(served, "headrace_in_flight", at_least=1)
         served.process.send_signal(signal.SIGTERM)
         wait_for_event(served.process, log=served.log, event="draining")
         assert served.request("GET", "/ping")[0] == 503
         assert served.request("GET", "/v2/health/ready")[0] == 503
         assert served.request("GET", "/v2/health/live")[0] == 200
+        hold.unlink()
         assert call.result()[0] == 200
     assert served.process.wait(timeout=30) == 0

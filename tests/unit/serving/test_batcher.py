@@ -138,7 +138,9 @@ def test_nobody_waits_so_nothing_runs(load: Callable[..., Runner]) -> None:
 def test_nobody_waits_so_nothing_is_prepared(load: Callable[..., Runner], tmp_path: Path) -> None:
     """Preprocessing on threads is spared, too, for callers that left."""
     witness = tmp_path / "prepared"
-    spy = CODE.replace('if (tensors["x"] == -1)', f'open({str(witness)!r}, "w").close()\n        if (tensors["x"] == -1)')
+    spy = CODE.replace(
+        'if (tensors["x"] == -1)', f'open({str(witness)!r}, "w").close()\n        if (tensors["x"] == -1)'
+    )
     left = Waiting()
     left.gone = True
     rows = np.ones((1, 4), dtype=np.float32)

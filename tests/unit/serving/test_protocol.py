@@ -170,7 +170,9 @@ CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\
 
 
 @pytest.mark.parametrize(
-    "endless", [CHUNKED + b"0\r\nX-T: ", CHUNKED + b"3;", b"GET /ping HTTP/1.1\r\nX-A: "], ids=["trailer", "extension", "head"]
+    "endless",
+    [CHUNKED + b"0\r\nX-T: ", CHUNKED + b"3;", b"GET /ping HTTP/1.1\r\nX-A: "],
+    ids=["trailer", "extension", "head"],
 )
 def test_endless_lines_are_refused(endless: bytes) -> None:
     """A header, trailer or chunk extension that never ends is refused soon after the limit."""

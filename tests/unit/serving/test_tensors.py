@@ -161,3 +161,11 @@ def test_outputs_are_chosen_in_order() -> None:
     first, second = json.loads(text[:size])["outputs"]
     assert (first["name"], first["parameters"], text[size:]) == ("b", {"binary_data_size": 4}, twos.tobytes())
     assert (second["name"], second["data"]) == ("a", [1])
+
+
+@pytest.mark.parametrize("data", ["[[1]]", "[[]]", "[[[1]]]"])
+def test_nested_data_for_a_scalar_is_refused(data: str) -> None:
+    """A scalar's data is a list of one number: nesting it is the caller's mistake, not a crash."""
+    text = f'{{"inputs":[{{"name":"x","datatype":"FP32","shape":[],"data":{data}}}]}}'
+    with pytest.raises(BadInput):
+        decode_request(text.encode(), signature=signature("FP32", ()))
