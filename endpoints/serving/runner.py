@@ -263,13 +263,13 @@ class Runner:
     def _run_refusal(self, error: Exception) -> ServingError:
         """Tell the caller's mistake from the model's: feeds that model.py made are never the caller's fault."""
         text = str(error).lower()
-        if not self.has_code and "alloc" not in text and "cuda" not in text:
-            # Nodes given values that they cannot take (an index, a shape) say so in words, not in a class of their own.
-            if type(error).__name__ == "InvalidArgument" or any(word in text for word in _CALLERS_MISTAKES):
-                return BadInput(
-                    "The model cannot compute this input: compare its values and shapes with the model's metadata.",
-                    code="model_refused_input",
-                )
+        # Nodes given values that they cannot take (an index, a shape) say so in words, not in a class of their own.
+        refused = type(error).__name__ == "InvalidArgument" or any(word in text for word in _CALLERS_MISTAKES)
+        if refused and not self.has_code and "alloc" not in text and "cuda" not in text:
+            return BadInput(
+                "The model cannot compute this input: compare its values and shapes with the model's metadata.",
+                code="model_refused_input",
+            )
         return _failed("The model could not be run; retry, and report this to its owner if it persists.", error)
 
 

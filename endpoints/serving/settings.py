@@ -37,7 +37,7 @@ class Settings:
         queue_rows_max: Rows that may wait; beyond it callers get 503.
         threads: Cores to use.
         tensorrt: Whether TensorRT may be used where ONNX Runtime offers it.
-        gpu_declared: Whether the endpoint was declared to run on a GPU; falling back to the CPU is then worth a warning.
+        gpu_declared: Whether the endpoint was declared to run on a GPU; the CPU alone is then worth a warning.
         drain_s: How long after SIGTERM unfinished requests may still be finished.
     """
 

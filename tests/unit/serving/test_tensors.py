@@ -168,4 +168,4 @@ def test_nested_data_for_a_scalar_is_refused(data: str) -> None:
     """A scalar's data is a list of one number: nesting it is the caller's mistake, not a crash."""
     text = f'{{"inputs":[{{"name":"x","datatype":"FP32","shape":[],"data":{data}}}]}}'
     with pytest.raises(BadInput):
-        decode_request(text.encode(), signature=signature("FP32", ()))
+        decode_request(text.encode(), signature=signature("FP32", shape=()))
