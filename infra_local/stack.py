@@ -197,6 +197,8 @@ class Stack:
         self._moto_keeper = asyncio.ensure_future(self._keep_moto(session))
         self._cleanup.push_async_callback(self._stop_keeper)
         yield "warming up models and functions"
+        # Not before the buckets are filled: the stand-in loads its models while it starts.
+        await self.lambda_host.start()
         for failed in await self.pool.first_answers():
             lines = "\n    ".join(failed.last_lines())
             self._report(
@@ -255,7 +257,6 @@ class Stack:
         )
         specs = make(self.names, catalog, self.environment())
         self.lambda_host = LambdaHost(specs, log_folder=self.logs, report=self._report)
-        await self.lambda_host.start()
         self._cleanup.push_async_callback(self.lambda_host.stop)
         api = web.Server(LambdaApi(self.lambda_host), access_log=None)
         server = await loop.create_server(api, LOOPBACK, lambda_port)
