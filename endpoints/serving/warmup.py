@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CURVE_ROWS_MAX = 64
 CURVE_BUDGET_S = 4.0  # for the whole curve; a heavy model is measured at fewer sizes
 SHARED_CURVE_BUDGET_S = 2.0  # for the second curve, of workers that compute at once
-KNEE = 0.98  # the smallest batch within 2 % of the best rate: larger ones only add latency
+KNEE = 0.995  # the smallest batch within half a per cent of the best rate: each batch has a cost outside the model, too
 INLINE_BATCH_S = 0.0005  # a thread hop costs about 0.1 ms and halves the throughput of micro models (facts: D.2)
 INLINE_RATE_MIN = 0.7  # of the best rate, under that bound, for inline running to be worth it
 SLOW_PREPROCESS_S = 0.0003
@@ -249,7 +249,7 @@ def _curve(
 
 
 def knee(curve: tuple[tuple[int, float], ...]) -> int:
-    """Choose the smallest batch whose rate is within 2 % of the best."""
+    """Choose the smallest batch whose rate is within half a per cent of the best."""
     best = max(rows / seconds for rows, seconds in curve)
     return next(rows for rows, seconds in curve if rows / seconds >= KNEE * best)
 
