@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 # The newest interpreter from 3.11 on that really runs; override with `make PYTHON=…`.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$name; break; }; done)
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' >/dev/null 2>&1 && { echo $$name; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -19,7 +19,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11 or newer on the PATH (or make PYTHON=/path/to/python)."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Headrace needs Python 3.11.4 or newer on the PATH (or make PYTHON=/path/to/python)."; exit 1; }
 	@echo "Making the environment in $(VENV) with $$($(PYTHON) --version) …"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python could not make an environment: on Debian and Ubuntu install python3-venv."; exit 1; }
 

@@ -229,7 +229,7 @@ def _json_bytes(headers: dict[bytes, bytes]) -> int | None:
 
 
 def _binary_headers(exchange: Exchange, *, json_bytes: int) -> tuple[bytes, bytes]:
-    """SageMaker strips unknown headers, so there the length travels in the content type (facts: B2.6)."""
+    """SageMaker strips unknown headers, so there the length travels in the content type."""
     asked = exchange.headers.get(b"content-type", b"")
     if exchange.path == b"/invocations" or asked.lower().startswith(_SAGEMAKER_BINARY):
         return _SAGEMAKER_BINARY + b";json-header-size=%d" % json_bytes, b""

@@ -65,7 +65,7 @@ def test_the_onnx_layer_has_what_the_stand_in_imports_and_not_the_hub() -> None:
 
 
 def test_nothing_shipped_is_the_heavy_sdk() -> None:
-    """No layer pins `sagemaker`: 700 MB and seconds of import (facts of the design)."""
+    """No layer pins `sagemaker`: 700 MB and seconds of import."""
     for layer in ("vendor", "onnx"):
         pins = pins_for(Wheels(ROOT / "layers" / layer / "requirements.txt"))
         assert not [line for line in pins.splitlines() if line.startswith("sagemaker")]
