@@ -37,6 +37,11 @@ class Names:
         return f"{self.prefix}-keys"
 
     @property
+    def state_table(self) -> str:
+        """The DynamoDB table that functions share: limits, circuits, cached answers, idempotency records."""
+        return f"{self.prefix}-state"
+
+    @property
     def pepper_secret(self) -> str:
         """The secret that API keys are hashed with."""
         return f"{self.prefix}-pepper"

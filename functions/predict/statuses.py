@@ -9,6 +9,12 @@ from headrace import errors
 
 STATUSES: tuple[tuple[type[errors.HeadraceError], int], ...] = (
     (errors.PayloadTooLarge, 413),
+    (errors.KeyReused, 422),
+    (errors.InProgress, 409),
+    (errors.LimitExceeded, 429),
+    (errors.DeadlineTooShort, 504),
+    (errors.Refused, 503),
+    (errors.StoreUnavailable, 503),
     (errors.UnsupportedMedia, 415),
     (errors.InvalidRequest, 400),
     (errors.UnknownTarget, 404),
@@ -24,9 +30,13 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    409: "conflict_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
     503: "server_error",
+    504: "server_error",
 }
 
 

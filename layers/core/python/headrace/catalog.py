@@ -6,32 +6,79 @@ It is one JSON document, small enough to read at cold start, with nothing in it 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from headrace.errors import UnknownTarget
+from headrace.plans import Cost, Plan
 from headrace.tensors import TensorSpec
 
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a version can take and whom it serves. An empty tuple, or None, is no restriction.
+
+    `cost_class` orders versions from cheap (0) upwards; `languages` are BCP 47 primary tags in lower case; `tenants`,
+    `plans` and `groups` (experiment groups) are the only ones that may be served; `tier_min` is the lowest tier taken.
+    """
+
+    hardware: Literal["gpu", "cpu"] = "gpu"
+    cost_class: int = 1
+    languages: tuple[str, ...] = ()
+    max_items: int | None = None
+    max_text_chars: int | None = None
+    max_payload_bytes: int | None = None
+    tenants: tuple[str, ...] = ()
+    plans: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    tier_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A model version. `weight` is its share of traffic among the versions hosted on the endpoint."""
+    """A model version. `weight` is its share of traffic among the versions hosted on the endpoint.
+
+    `cost` None means the endpoint's.
+    """
 
     name: str
     artifact: str
     hosting: Literal["endpoint", "function"]
     weight: int
+    capabilities: Capabilities = Capabilities()
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the fallback ladder below the primary; `version` is empty for rules."""
+    """One step of the fallback ladder below the primary; `version` is empty for rules and for the stale cache.
 
-    kind: Literal["cpu", "rules"]
+    `stale` answers from the cache past its freshness, `variant` is another hosted version, `cpu` a small model in the
+    stand-in function, `rules` no model at all.
+    """
+
+    kind: Literal["stale", "variant", "cpu", "rules"]
     timeout_ms: int
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """How long answers to the same request may be given again.
+
+    Args:
+        fresh_s: an answer this old is as good as a new one.
+        stale_s: an answer this old is still better than none, and is marked as degraded.
+        shared: whether a function that does not have the answer itself asks the table before the model.
+        entry_bytes_max: larger answers are not kept.
+    """
+
+    fresh_s: int
+    stale_s: int
+    shared: bool = False
+    entry_bytes_max: int = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +109,9 @@ class Endpoint:
     slo_latency_p99_ms: int
     limits: Limits
     ladder: tuple[Rung, ...]
+    cost: Cost | None = None
+    cache: CacheRules | None = None
+    hedge: bool = False
 
     @property
     def hosted(self) -> tuple[Version, ...]:
@@ -85,9 +135,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All endpoints by name."""
+    """All endpoints and all plans by name."""
 
     endpoints: dict[str, Endpoint]
+    plans: dict[str, Plan] = field(default_factory=dict)
 
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint called `name`.

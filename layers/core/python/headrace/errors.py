@@ -3,17 +3,26 @@
 HeadraceError
 ├── InvalidRequest         the caller must change the request
 │   ├── PayloadTooLarge    … by making it smaller
-│   └── UnsupportedMedia   … by sending another content type
+│   ├── UnsupportedMedia   … by sending another content type
+│   └── KeyReused          … because its Idempotency-Key was sent with another body
 ├── UnknownTarget          no such model, version or object
 ├── Unauthenticated        no key, or one that is unknown, expired or revoked
 ├── Forbidden              a good key without the scope
+├── InProgress             the same Idempotency-Key is being answered right now
+├── Refused                a good request that is not taken now; says when it may be
+│   ├── LimitExceeded      … because the tenant's concurrency, rate or budget is used up
+│   ├── Overloaded         … because the endpoint is saturated and its tier goes first
+│   └── DeadlineTooShort   … because no target would answer in the time that is left
 ├── AttemptFailed          one target did not answer well; the ladder goes on
 │   ├── AttemptTimedOut    … within the time it was given
 │   ├── TargetThrottled    … because it limits us
-│   ├── TargetUnavailable  … because it is down, starting or saturated
+│   ├── TargetSaturated    … because it has more work than it can do in time
+│   ├── TargetUnavailable  … because it is down, starting or not reachable
+│   ├── CircuitOpen        … because it was not asked: its circuit is open
 │   ├── TargetFaulted      … because its program failed
 │   └── InvalidAnswer      … but with something that is not an answer
 ├── NothingServed          every rung of the ladder failed, or there was no time for one
+├── StoreUnavailable       the state store did not answer, in time or at all
 └── InvalidDeclarations    endpoint.yaml files that cannot be used, all problems at once
 
 Every error has a `code`, stable across releases, and a message that says what to do. Neither ever contains input.
@@ -56,6 +65,12 @@ class UnsupportedMedia(InvalidRequest):
     code = "unsupported_media_type"
 
 
+class KeyReused(InvalidRequest):
+    """One Idempotency-Key, two different requests."""
+
+    code = "idempotency_key_reused"
+
+
 class UnknownTarget(HeadraceError):
     """No such model, version or object."""
 
@@ -72,6 +87,44 @@ class Forbidden(HeadraceError):
     """A good credential that lacks the scope."""
 
     code = "forbidden"
+
+
+class InProgress(HeadraceError):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    code = "idempotency_in_progress"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(HeadraceError):
+    """A good request that is not taken now. `retry_after_s` is when it may be; 0 when waiting would not help."""
+
+    code = "refused"
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class LimitExceeded(Refused):
+    """The tenant's limit; `code` is concurrency_exceeded, rate_exceeded or budget_exceeded."""
+
+    code = "limit_exceeded"
+
+
+class Overloaded(Refused):
+    """The endpoint is saturated, and requests of this tier are turned away first."""
+
+    code = "overloaded"
+
+
+class DeadlineTooShort(Refused):
+    """No target is expected to answer in the time that the caller allows."""
+
+    code = "deadline_too_short"
 
 
 class AttemptFailed(HeadraceError):
@@ -93,10 +146,22 @@ class TargetThrottled(AttemptFailed):
     reason = "throttled"
 
 
+class TargetSaturated(AttemptFailed):
+    """The target has more work than it can do in time: asking again makes it worse."""
+
+    reason = "saturated"
+
+
 class TargetUnavailable(AttemptFailed):
-    """The target is down, starting, saturated or not reachable."""
+    """The target is down, starting or not reachable."""
 
     reason = "unavailable"
+
+
+class CircuitOpen(AttemptFailed):
+    """The target was not asked: it has failed too often of late."""
+
+    reason = "circuit_open"
 
 
 class TargetFaulted(AttemptFailed):
@@ -120,6 +185,12 @@ class NothingServed(HeadraceError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.attempts = attempts
+
+
+class StoreUnavailable(HeadraceError):
+    """The state store did not answer. What that means is the caller's decision: rates go on locally, money refuses."""
+
+    code = "temporarily_unavailable"
 
 
 class InvalidDeclarations(HeadraceError):

@@ -37,6 +37,9 @@ class PredictSettings(_Settings):
     catalog: str
     inputs_bucket: str
     fallback_function: str
+    state_table: str
+    keys_table: str
+    pepper_secret: str
 
 
 @dataclass(frozen=True, slots=True)

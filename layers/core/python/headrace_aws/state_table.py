@@ -1,0 +1,135 @@
+"""The table that functions share: one DynamoDB call at a time, each bound in time, with two ways to fail.
+
+Keys are `pk` and `sk`. What belongs to a tenant has the tenant in `pk`. Items that may be forgotten carry `expires_at`
+(seconds since the epoch), DynamoDB's time to live; nothing relies on when they go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import HeadraceError, StoreUnavailable
+from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.clients import client
+
+CALL_TIMEOUT_S = 0.3
+"""DynamoDB answers in ten milliseconds at p99; a request must not wait for a store that does not."""
+READ_TIMEOUT_S = 1.0
+
+Item = dict[str, Any]
+
+
+class ConditionFailed(Exception):
+    """A conditional write did not apply. `item` is what stood there, empty when nothing did."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__("the condition does not hold")
+        self.item = item
+
+
+class StateTable:
+    """DynamoDB's calls on one table, by their own names and arguments."""
+
+    def __init__(self, table: str, *, calls: BoundedCalls | None = None) -> None:
+        self.name = table
+        self._calls = calls or BoundedCalls()
+
+    def warm(self) -> None:
+        """Make the client before a request needs it."""
+        _ = self._client
+
+    def get(self, pk: str, sk: str, *, consistent: bool = False) -> Item | None:
+        """One item, or None.
+
+        Raises:
+            StoreUnavailable: no answer in time.
+        """
+        answer = self._call("get_item", Key=key(pk, sk), ConsistentRead=consistent)
+        item: Item | None = answer.get("Item")
+        return item
+
+    def query(self, **arguments: Any) -> list[Item]:
+        """The first page of items.
+
+        Raises:
+            StoreUnavailable: no answer in time.
+        """
+        items: list[Item] = self._call("query", **arguments)["Items"]
+        return items
+
+    def put(self, item: Item, **arguments: Any) -> None:
+        """Write an item.
+
+        Raises:
+            ConditionFailed: `ConditionExpression` does not hold.
+            StoreUnavailable: no answer in time; it may have been written all the same.
+        """
+        arguments.setdefault("ReturnValuesOnConditionCheckFailure", "ALL_OLD")
+        self._call("put_item", Item=item, **arguments)
+
+    def update(self, pk: str, sk: str, **arguments: Any) -> Item:
+        """Change an item; returns the attributes that `ReturnValues` asks for.
+
+        Raises:
+            ConditionFailed: `ConditionExpression` does not hold.
+            StoreUnavailable: no answer in time; it may have been changed all the same.
+        """
+        arguments.setdefault("ReturnValuesOnConditionCheckFailure", "ALL_OLD")
+        attributes: Item = self._call("update_item", Key=key(pk, sk), **arguments).get("Attributes", {})
+        return attributes
+
+    def delete(self, pk: str, sk: str, **arguments: Any) -> None:
+        """Remove an item.
+
+        Raises:
+            ConditionFailed: `ConditionExpression` does not hold.
+            StoreUnavailable: no answer in time; it may be gone all the same.
+        """
+        arguments.setdefault("ReturnValuesOnConditionCheckFailure", "ALL_OLD")
+        self._call("delete_item", Key=key(pk, sk), **arguments)
+
+    def transact(self, items: list[dict[str, dict[str, Any]]]) -> None:
+        """Write all of these or none; each is DynamoDB's `{Put|Update|Delete|ConditionCheck: {...}}` less `TableName`.
+
+        Raises:
+            ConditionFailed: a condition does not hold; `item` is what stood at the first that does not.
+            StoreUnavailable: no answer in time, or another transaction was in the way.
+        """
+        writes = [
+            {kind: {"ReturnValuesOnConditionCheckFailure": "ALL_OLD", **arguments, "TableName": self.name}}
+            for write in items
+            for kind, arguments in write.items()
+        ]
+        self._call_named("transact_write_items", TransactItems=writes)
+
+    @property
+    def _client(self) -> Any:
+        return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
+
+    def _call(self, action: str, **arguments: Any) -> Any:
+        return self._call_named(action, TableName=self.name, **arguments)
+
+    def _call_named(self, action: str, **arguments: Any) -> Any:
+        try:
+            return self._calls.run(lambda: getattr(self._client, action)(**arguments), timeout_s=CALL_TIMEOUT_S)
+        except HeadraceError:
+            raise StoreUnavailable("The state store did not answer in time.") from None
+        except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
+            raise _translated(error) from None
+
+
+def key(pk: str, sk: str) -> Item:
+    """An item's key in DynamoDB's form."""
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _translated(error: Exception) -> Exception:
+    answer: Any = getattr(error, "response", None) or {}
+    code = answer.get("Error", {}).get("Code", "")
+    if code == "ConditionalCheckFailedException":
+        return ConditionFailed(answer.get("Item", {}))
+    if code == "TransactionCanceledException":
+        for reason in answer.get("CancellationReasons", ()):
+            if reason.get("Code") == "ConditionalCheckFailed":
+                return ConditionFailed(reason.get("Item", {}))
+    return StoreUnavailable(f"The state store failed: {code or type(error).__name__}.")
