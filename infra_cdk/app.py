@@ -19,7 +19,7 @@ os.environ.setdefault("JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION", "1")
 
 from aws_cdk import App, Environment, Tags
 
-from headrace.declaration.files import read_declarations
+from headrace.declaration.files import read_declarations, read_plans
 from infra_cdk.bytecode import RUNTIME, find_compiler
 from infra_cdk.endpoints_stack import EndpointsStack
 from infra_cdk.layers import Bundling
@@ -55,11 +55,13 @@ def build(
     """
     app = App(context={**_declared_context(root), **context}, outdir=None if outdir is None else str(outdir))
     stage = stage_named(app.node.get_context("stage"))
-    declarations = read_declarations(endpoints)
+    declarations, plans = read_declarations(endpoints), read_plans(endpoints)
     account, region = app.node.try_get_context("account"), app.node.try_get_context("region")
     # Without both the templates fit any account: nothing here looks anything up.
     env = Environment(account=account, region=region) if account and region else None
-    platform = PlatformStack(app, stage=stage, root=root, declarations=declarations, bundling=bundling, env=env)
+    platform = PlatformStack(
+        app, stage=stage, root=root, declarations=declarations, plans=plans, bundling=bundling, env=env
+    )
     models = EndpointsStack(
         app,
         stage=stage,

@@ -8,13 +8,23 @@ from constructs import Construct
 
 from headrace.declaration.schema import EndpointDeclaration
 from infra_cdk.observability import (
+    CACHE_HITS_METRIC,
+    CIRCUIT_OPEN_METRIC,
     DEGRADED_RATE_MAX,
+    HEDGED_METRIC,
+    INVALID_ANSWERS_METRIC,
     LATENCY_METRIC,
+    LIMITED_METRIC,
     MICROSECONDS_PER_MS,
+    RETRIED_METRIC,
+    SHED_METRIC,
+    SHED_RATE_MAX,
+    STORE_FAILURES_METRIC,
     Watched,
     degraded_rate,
     error_budget,
     predict_metric,
+    share,
     variant_metric,
 )
 
@@ -41,6 +51,7 @@ def dashboard(
         ),
     )
     _callers_row(board, declaration, unserved=unserved)
+    _policy_row(board, declaration.name)
     board.add_widgets(
         cloudwatch.GraphWidget(
             title="Model latency p99 (us) against the objective",
@@ -99,5 +110,29 @@ def _callers_row(board: cloudwatch.Dashboard, declaration: EndpointDeclaration, 
             left=[degraded_rate(declaration.name)],
             left_annotations=[cloudwatch.HorizontalAnnotation(value=DEGRADED_RATE_MAX, label="alarm")],
             width=8,
+        ),
+    )
+
+
+def _policy_row(board: cloudwatch.Dashboard, endpoint: str) -> None:
+    """What the invocation policy did with the requests: turned away, tried again, answered from memory."""
+
+    def graph(title: str, *names: str, alarm_at: float | None = None) -> cloudwatch.GraphWidget:
+        line = None if alarm_at is None else [cloudwatch.HorizontalAnnotation(value=alarm_at, label="alarm")]
+        return cloudwatch.GraphWidget(
+            title=title, left=[share(name, endpoint=endpoint) for name in names], left_annotations=line, width=6
+        )
+
+    board.add_widgets(
+        graph("Policy: turned away", SHED_METRIC, LIMITED_METRIC, CIRCUIT_OPEN_METRIC, alarm_at=SHED_RATE_MAX),
+        graph("Policy: tried again", RETRIED_METRIC, HEDGED_METRIC),
+        graph("Policy: from the cache", CACHE_HITS_METRIC),
+        cloudwatch.GraphWidget(
+            title="Policy: answers refused, store calls failed",
+            left=[
+                predict_metric(name, endpoint=endpoint, statistic="Sum")
+                for name in (INVALID_ANSWERS_METRIC, STORE_FAILURES_METRIC)
+            ],
+            width=6,
         ),
     )

@@ -22,10 +22,15 @@ from infra_cdk.layers import ARCHITECTURE, CATALOG_PATH, RUNTIME, Bundling, Copi
 from infra_cdk.nag import acknowledge
 from infra_cdk.observability import METRICS_NAMESPACE
 from infra_cdk.stages import StageSettings
+from infra_cdk.state import State
 from infra_cdk.storage import Storage
 
 RULES_FOLDER = "/var/task/endpoints"
 """Lambda unpacks the zip into /var/task; the endpoints' rules keep their paths in it."""
+READ_KEYS = ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
+"""Keys, grants and revocations, by their names: nobody who only checks a caller can list or change them."""
+USE_STATE = [f"dynamodb:{action}" for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")]
+"""A transaction needs the rights of the writes in it (DynamoDB developer guide, "Transactions: how it works")."""
 TENANT_OBJECTS = "tenants/*"
 """Where callers' uploads lie; which tenant's is decided in the function from the authorizer's word."""
 
@@ -137,6 +142,7 @@ class Functions(Construct):
         shared: Shared,
         identity: Identity,
         storage: Storage,
+        state: State,
         endpoint_names: list[str],
     ) -> None:
         super().__init__(scope, id_)
@@ -152,9 +158,10 @@ class Functions(Construct):
             environment={
                 "HEADRACE_KEYS_TABLE": identity.keys.table_name,
                 "HEADRACE_PEPPER_SECRET": identity.pepper.secret_arn,
+                "HEADRACE_OIDC_ISSUERS": shared.stage.oidc_issuers,
             },
         )
-        self.authorizer.allow(["dynamodb:GetItem"], [identity.keys.table_arn])
+        self.authorizer.allow(READ_KEYS, [identity.keys.table_arn])
         self.authorizer.allow(["secretsmanager:GetSecretValue"], [identity.pepper.secret_arn])
         self.authorizer.allow(["kms:Decrypt"], [storage.key.key_arn])
 
@@ -185,6 +192,9 @@ class Functions(Construct):
                 "HEADRACE_CATALOG": CATALOG_PATH,
                 "HEADRACE_INPUTS_BUCKET": storage.inputs.bucket_name,
                 "HEADRACE_FALLBACK_FUNCTION": self.fallback.live.function_arn,
+                "HEADRACE_STATE_TABLE": state.table.table_name,
+                "HEADRACE_KEYS_TABLE": identity.keys.table_name,
+                "HEADRACE_PEPPER_SECRET": identity.pepper.secret_arn,
             },
         )
         self.predict.allow(
@@ -195,6 +205,11 @@ class Functions(Construct):
             ],
         )
         self.predict.allow(["lambda:InvokeFunction"], [self.fallback.live.function_arn])
+        # Of the keys table it reads whom signed callers stand for; from the pepper it derives what keys cached answers.
+        self.predict.allow(READ_KEYS, [identity.keys.table_arn])
+        self.predict.allow(["secretsmanager:GetSecretValue"], [identity.pepper.secret_arn])
+        self.predict.allow(USE_STATE, [state.table.table_arn])
+        self.predict.allow(["kms:Decrypt", "kms:GenerateDataKey"], [storage.key.key_arn])
         self.predict.allow_reading_objects(
             storage.inputs.arn_for_objects(TENANT_OBJECTS),
             key=storage.key,

@@ -1,4 +1,9 @@
-"""The Regional REST API: three public paths, everything else through the authorizer to `predict`.
+"""The Regional REST API: three public paths, everything else through the authorizer to `predict`, or signed.
+
+Below `IAM_PREFIX` lies the same API for callers with AWS credentials, whose signatures API Gateway checks itself.
+Within the account a caller needs `execute-api:Invoke` on it by its own policy; a caller of another account cannot come
+in, because the API has no resource policy. What a caller may do here is decided by `predict` from the grants in the
+keys table, so that being able to sign opens nothing yet.
 
 Every body passes as bytes (`*/*` is binary), the authorizer is asked for each request (a cached policy would outlive a
 revoked key), and what the gateway itself refuses has the same JSON shape as the function's own answers.
@@ -14,7 +19,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
+from headrace.gateway import GATEWAY_REFUSALS, IAM_PREFIX, PUBLIC_PATHS
 from infra_cdk.nag import acknowledge
 from infra_cdk.stages import StageSettings
 
@@ -76,6 +81,7 @@ class Gateway(Construct):
         )
         self._public(integration)
         self._guarded(integration, authorizer=authorizer)
+        self._signed(integration)
         self._refusals()
         self._answers_for_findings(stage)
 
@@ -104,6 +110,18 @@ class Gateway(Construct):
             method,
             "AwsSolutions-COG4",
             "callers are programs with API keys of ours, checked by the Lambda authorizer; there is no user pool",
+        )
+
+    def _signed(self, integration: apigateway.LambdaIntegration) -> None:
+        method = (
+            self.api.root.resource_for_path(IAM_PREFIX)
+            .add_resource("{proxy+}")
+            .add_method("ANY", integration, authorization_type=apigateway.AuthorizationType.IAM)
+        )
+        acknowledge(
+            method,
+            "AwsSolutions-COG4",
+            "callers are AWS roles and users: API Gateway checks their signatures, and predict their grants",
         )
 
     def _refusals(self) -> None:
@@ -158,5 +176,6 @@ _ACCESS_FIELDS = {
     "authorizer_status": "$context.authorizer.status",
     "firewall_status": "$context.waf.status",
     "tenant": "$context.authorizer.tenant",
+    "signed_by": "$context.identity.userArn",
 }
 """Metadata only: no query string, no header, no body, and the resource's pattern instead of the path."""

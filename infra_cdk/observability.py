@@ -15,7 +15,7 @@ from constructs import Construct
 from headrace.declaration.schema import EndpointDeclaration
 
 FAST_BURN = 14.4
-_PERIOD = Duration.minutes(1)
+PERIOD = Duration.minutes(1)
 MICROSECONDS_PER_MS = 1000
 _EVALUATION_PERIODS = 5
 _BREACHES = 3
@@ -28,9 +28,19 @@ REQUESTS_METRIC = "Requests"
 DEGRADED_METRIC = "Degraded"
 UNSERVED_METRIC = "Unserved"
 LATENCY_METRIC = "Latency"
+SHED_METRIC = "Shed"
+LIMITED_METRIC = "Limited"
+CIRCUIT_OPEN_METRIC = "CircuitOpen"
+RETRIED_METRIC = "Retried"
+HEDGED_METRIC = "Hedged"
+CACHE_HITS_METRIC = "CacheHits"
+INVALID_ANSWERS_METRIC = "InvalidAnswers"
+STORE_FAILURES_METRIC = "StoreFailures"
 DEGRADED_RATE_MAX = 0.05
 """One answer in twenty from a stand-in: the endpoint is in trouble though callers see no errors."""
 ERROR_RATE_MAX = 0.01
+SHED_RATE_MAX = 0.05
+"""One request in twenty turned away for want of capacity: the lowest tier is not being served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,21 @@ def rate(part: cloudwatch.IMetric, whole: cloudwatch.IMetric, *, label: str) -> 
         expression=f"IF({all_} > 0, FILL({some}, 0) / {all_}, 0)",
         using_metrics={some: part, all_: whole},
         label=label,
-        period=_PERIOD,
+        period=PERIOD,
     )
 
 
 def alarm(
-    scope: Construct, id_: str, metric: cloudwatch.IMetric, *, above: float, says: str, name: str | None = None
+    scope: Construct,
+    id_: str,
+    metric: cloudwatch.IMetric,
+    *,
+    above: float,
+    says: str,
+    name: str | None = None,
+    minutes: int = _BREACHES,
 ) -> cloudwatch.Alarm:
-    """An alarm on `metric` above `above` in three of five minutes; no data is no fault."""
+    """An alarm on `metric` above `above` in `minutes` of five; no data is no fault."""
     return cloudwatch.Alarm(
         scope,
         id_,
@@ -67,7 +84,7 @@ def alarm(
         threshold=above,
         comparison_operator=_OVER,
         evaluation_periods=_EVALUATION_PERIODS,
-        datapoints_to_alarm=_BREACHES,
+        datapoints_to_alarm=minutes,
         treat_missing_data=_MISSING,
     )
 
@@ -79,7 +96,7 @@ def variant_metric(name: str, *, endpoint: str, variant: str, statistic: str) ->
         metric_name=name,
         dimensions_map={"EndpointName": endpoint, "VariantName": variant},
         statistic=statistic,
-        period=_PERIOD,
+        period=PERIOD,
         label=f"{variant} {name} {statistic}",
     )
 
@@ -123,7 +140,27 @@ def endpoint_alarms(
 
 def degraded_rate(endpoint: str) -> cloudwatch.MathExpression:
     """Share of answers that came from a stand-in, as the predict function counts them."""
-    return _share(DEGRADED_METRIC, endpoint=endpoint)
+    return share(DEGRADED_METRIC, endpoint=endpoint)
+
+
+def policy_alarms(scope: Construct, endpoint: str) -> None:
+    """What the invocation policy does for long only when something is wrong with the endpoint or the state table."""
+    alarm(
+        scope,
+        f"Shed-{endpoint}",
+        share(SHED_METRIC, endpoint=endpoint),
+        above=SHED_RATE_MAX,
+        says=f"{endpoint}: more than {SHED_RATE_MAX:.0%} of requests are turned away for want of capacity",
+    )
+    alarm(
+        scope,
+        f"StoreFailures-{endpoint}",
+        predict_metric(STORE_FAILURES_METRIC, endpoint=endpoint, statistic="Sum"),
+        above=0,
+        # A call that misses its 0.3 s now and then is what the policy is made for.
+        minutes=_EVALUATION_PERIODS,
+        says=f"{endpoint}: the state table fails all the time: limits, circuits and caches are each process's own",
+    )
 
 
 def unserved_alarm(scope: Construct, declaration: EndpointDeclaration, *, endpoint: str) -> Watched:
@@ -132,7 +169,7 @@ def unserved_alarm(scope: Construct, declaration: EndpointDeclaration, *, endpoi
     No burn rate here: whoever reaches this has gone down the whole ladder, which is there so that nobody does.
     """
     slo = declaration.slo
-    unserved = _share(UNSERVED_METRIC, endpoint=declaration.name)
+    unserved = share(UNSERVED_METRIC, endpoint=declaration.name)
     return Watched(
         unserved,
         alarm(
@@ -153,12 +190,13 @@ def predict_metric(name: str, *, endpoint: str, statistic: str) -> cloudwatch.Me
         metric_name=name,
         dimensions_map={"service": "predict", "endpoint": endpoint},
         statistic=statistic,
-        period=_PERIOD,
+        period=PERIOD,
         label=f"{name} {statistic}",
     )
 
 
-def _share(name: str, *, endpoint: str) -> cloudwatch.MathExpression:
+def share(name: str, *, endpoint: str) -> cloudwatch.MathExpression:
+    """Share of an endpoint's requests that `predict` counted under `name`."""
     part, whole = (predict_metric(each, endpoint=endpoint, statistic="Sum") for each in (name, REQUESTS_METRIC))
     return rate(part, whole, label=f"{endpoint} {name.lower()}")
 

@@ -11,14 +11,18 @@ from constructs import Construct
 from headrace.catalog import dump
 from headrace.declaration.compile import compile_catalog
 from headrace.declaration.schema import EndpointDeclaration
+from headrace.gateway import IAM_PREFIX
+from headrace.plans import Plan
 from infra_cdk.endpoint import ArtifactStore
 from infra_cdk.firewall import Firewall
 from infra_cdk.functions import Functions, Shared
 from infra_cdk.gateway import Gateway
 from infra_cdk.identity import Identity
+from infra_cdk.jobs import Jobs
 from infra_cdk.layers import Bundling, Layers
-from infra_cdk.observability import DEGRADED_RATE_MAX, ERROR_RATE_MAX, alarm, degraded_rate, rate
+from infra_cdk.observability import DEGRADED_RATE_MAX, ERROR_RATE_MAX, alarm, degraded_rate, policy_alarms, rate
 from infra_cdk.stages import StageSettings
+from infra_cdk.state import State
 from infra_cdk.storage import Storage
 
 P99_OF_TIMEOUT = 0.8
@@ -41,6 +45,7 @@ class PlatformStack(Stack):
         stage: StageSettings,
         root: Path,
         declarations: list[EndpointDeclaration],
+        plans: dict[str, Plan],
         bundling: Bundling,
         env: Environment | None,
     ) -> None:
@@ -55,15 +60,21 @@ class PlatformStack(Stack):
             key_arn=self.export_value(storage.key.key_arn, name=f"{stage.prefix}-key-arn"),
         )
         identity = Identity(self, "Identity", stage=stage, key=storage.key)
-        layers = Layers(self, "Layers", root=root, catalog=dump(compile_catalog(declarations)), bundling=bundling)
+        state = State(self, "State", stage=stage, key=storage.key)
+        state.watch()
+        catalog = dump(compile_catalog(declarations, plans))
+        layers = Layers(self, "Layers", root=root, catalog=catalog, bundling=bundling)
+        shared = Shared(stage=stage, root=root, layers=layers, bundling=bundling)
         self.functions = Functions(
             self,
             "Functions",
-            shared=Shared(stage=stage, root=root, layers=layers, bundling=bundling),
+            shared=shared,
             identity=identity,
             storage=storage,
+            state=state,
             endpoint_names=[declaration.name for declaration in declarations],
         )
+        self.jobs = Jobs(self, "Jobs", shared=shared, storage=storage, state=state, predict=self.functions.predict)
         gateway = Gateway(
             self,
             "Gateway",
@@ -80,6 +91,8 @@ class PlatformStack(Stack):
             ("InputsBucket", storage.inputs.bucket_name, "Where callers' uploads go, below tenants/<tenant>/"),
             ("KeysTable", identity.keys.table_name, "API keys, as hashes"),
             ("PepperSecret", identity.pepper.secret_arn, "The pepper of those hashes"),
+            ("StateTable", state.table.table_name, "Limits, circuits, cached answers, idempotency records, jobs"),
+            ("SignedUrl", f"{gateway.api.url}{IAM_PREFIX.strip('/')}/", "The same API for AWS-signed requests"),
         ):
             CfnOutput(self, name, value=value, description=says)
 
@@ -87,7 +100,7 @@ class PlatformStack(Stack):
         api = gateway.api
         errors = rate(api.metric_server_error(statistic="Sum"), api.metric_count(statistic="Sum"), label="5xx rate")
         alarm(self, "Api5xx", errors, above=ERROR_RATE_MAX, says="The API answers 5xx to more than 1 % of requests")
-        for name, function in self.functions.each.items():
+        for name, function in {**self.functions.each, "job_run": self.jobs.run}.items():
             live, scale = function.live, stage.functions[name]
             if name not in RAISES_TO_REFUSE:
                 failed = rate(
@@ -116,3 +129,4 @@ class PlatformStack(Stack):
                 above=DEGRADED_RATE_MAX,
                 says=f"{declaration.name}: more than {DEGRADED_RATE_MAX:.0%} of answers come from a stand-in",
             )
+            policy_alarms(self, declaration.name)

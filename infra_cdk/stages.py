@@ -10,6 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace.issuers import parse_issuers
+from headrace.job_states import RUN_MAX_S
+
+OIDC_ISSUERS_BYTES_MAX = 3_000
+"""Lambda allows 4 KB for all variables of a function together (Lambda quotas); the others need their part."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionScale:
@@ -36,7 +42,13 @@ class FunctionScale:
 
 @dataclass(frozen=True, slots=True)
 class StageSettings:
-    """One stage. `capacity_max_instances` caps every endpoint's declared capacity; None takes it as declared."""
+    """One stage. `capacity_max_instances` caps every endpoint's declared capacity; None takes it as declared.
+
+    `oidc_issuers` is the JSON list of token issuers that the stage trusts beside its API keys (`headrace.issuers`).
+
+    Raises:
+        ValueError: that list cannot be used.
+    """
 
     name: str
     keep_data: bool
@@ -48,6 +60,15 @@ class StageSettings:
     throttle_burst: int
     capacity_max_instances: int | None
     functions: dict[str, FunctionScale]
+    oidc_issuers: str = "[]"
+
+    def __post_init__(self) -> None:
+        """Refuse what the authorizer would refuse only when it starts."""
+        if len(self.oidc_issuers.encode()) > OIDC_ISSUERS_BYTES_MAX:
+            raise ValueError(
+                f"{self.name}: oidc_issuers has more than {OIDC_ISSUERS_BYTES_MAX} bytes: name fewer issuers"
+            )
+        parse_issuers(self.oidc_issuers)
 
     @property
     def prefix(self) -> str:
@@ -72,6 +93,7 @@ DEV = StageSettings(
         "authorizer": FunctionScale(memory_mb=1024, timeout_s=5),
         "predict": FunctionScale(memory_mb=1769, timeout_s=29),
         "fallback": FunctionScale(memory_mb=3538, timeout_s=29, scratch_mb=_ARTIFACTS_MB),
+        "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S)),
     },
 )
 
@@ -98,6 +120,8 @@ PROD = StageSettings(
             provisioned_concurrency=1,
             scratch_mb=_ARTIFACTS_MB,
         ),
+        # It waits for predict: one in twenty of predict's environments at the most, so that jobs starve nobody.
+        "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S), reserved_concurrency=20),
     },
 )
 

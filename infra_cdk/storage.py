@@ -1,4 +1,4 @@
-"""The stage's key and buckets: what callers upload (`inputs`) and the model artifacts by digest (`artifacts`)."""
+"""The stage's key and buckets: callers' uploads (`inputs`), model artifacts by digest (`artifacts`), jobs (`jobs`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from infra_cdk.stages import StageSettings
 _ACCESS_LOG_RETENTION_DAYS = 90
 _UPLOAD_ABORT_DAYS = 1
 _OLD_VERSION_RETENTION_DAYS = 30
+_JOBS_RETENTION_DAYS = 1
+"""As long as their records (`headrace.job_states.KEPT_S`)."""
 
 
 class Storage(Construct):
-    """One customer-managed key and three buckets; every bucket takes TLS only and no public access."""
+    """One customer-managed key and four buckets; every bucket takes TLS only and no public access."""
 
     def __init__(self, scope: Construct, id_: str, *, stage: StageSettings) -> None:
         super().__init__(scope, id_)
@@ -48,8 +50,22 @@ class Storage(Construct):
         )
         # Artifacts never expire: a version that is declared must be loadable.
         self.artifacts = self._bucket("Artifacts", removal=removal, rules=[])
+        # Apart from the inputs: a stored request says who asked, and callers write to the inputs.
+        self.jobs = self._bucket(
+            "Jobs",
+            removal=removal,
+            rules=[s3.LifecycleRule(expiration=Duration.days(_JOBS_RETENTION_DAYS))],
+            old_versions_days=_JOBS_RETENTION_DAYS,
+        )
 
-    def _bucket(self, name: str, *, removal: RemovalPolicy, rules: list[s3.LifecycleRule]) -> s3.Bucket:
+    def _bucket(
+        self,
+        name: str,
+        *,
+        removal: RemovalPolicy,
+        rules: list[s3.LifecycleRule],
+        old_versions_days: int = _OLD_VERSION_RETENTION_DAYS,
+    ) -> s3.Bucket:
         return s3.Bucket(
             self,
             name,
@@ -65,7 +81,7 @@ class Storage(Construct):
                 *rules,
                 s3.LifecycleRule(
                     abort_incomplete_multipart_upload_after=Duration.days(_UPLOAD_ABORT_DAYS),
-                    noncurrent_version_expiration=Duration.days(_OLD_VERSION_RETENTION_DAYS),
+                    noncurrent_version_expiration=Duration.days(old_versions_days),
                 ),
             ],
             server_access_logs_bucket=self._logs,

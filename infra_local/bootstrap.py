@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from endpoints.building import pack
 from infra_local.names import ROLE_ARN, Names
 from infra_local.plan import EndpointPlan, Plan, VersionPlan
+from infra_local.queues import make_job_queues
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -55,21 +56,16 @@ class Account:
         """Makes tables, secrets, buckets, archives, models and endpoints; what exists already stays."""
         names = self._names
         database = self.client("dynamodb")
-        _once(
-            lambda: database.create_table(
-                TableName=names.keys_table,
-                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
-        )
+        _make_table(database, names.keys_table, HASH="pk")
+        _make_table(database, names.state_table, HASH="pk", RANGE="sk")
         for item in self._keys:
             database.put_item(TableName=names.keys_table, Item=item)
         vault = self.client("secretsmanager")
         _once(lambda: vault.create_secret(Name=names.pepper_secret, SecretString=self._pepper))
         store = self.client("s3")
-        for bucket in (names.inputs_bucket, names.artifacts_bucket):
+        for bucket in (names.inputs_bucket, names.artifacts_bucket, names.jobs_bucket):
             _once(partial(store.create_bucket, Bucket=bucket))
+        make_job_queues(self.client("sqs"), queue=names.jobs_queue, dead_letters=names.jobs_dead_letters)
         for endpoint in plan.endpoints:
             for version in endpoint.versions:
                 if not version.hosted:  # the serving processes read the folders; the fallback function reads S3
@@ -128,6 +124,18 @@ class ObjectStore:
         """Writes an object."""
         bucket, key = _split(uri)
         self._account.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+
+def _make_table(database: Any, name: str, **key: str) -> None:
+    """Makes a table of string keys as the CDK app does; nothing expires here, and nothing relies on when it would."""
+    _once(
+        lambda: database.create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": attribute, "KeyType": kind} for kind, attribute in key.items()],
+            AttributeDefinitions=[{"AttributeName": attribute, "AttributeType": "S"} for attribute in key.values()],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    )
 
 
 def _upload(store: Any, bucket: str, version: VersionPlan) -> None:

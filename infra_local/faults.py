@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Kind = Literal[
-    "latency", "throttle", "5xx", "unavailable", "hang", "death", "slow_start", "garbage", "wrong_shape"
+    "latency", "throttle", "5xx", "unavailable", "hang", "death", "slow_start", "corrupt", "garbage", "wrong_shape"
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
-AT_ONCE = ("death", "slow_start")
+AT_ONCE = ("death", "slow_start", "corrupt")
 """These strike the process when asked for; the others strike requests."""
+
+DYNAMODB = "dynamodb"
+"""A place beside the endpoints; its variants are tables, by the last word of their names."""
+DYNAMODB_KINDS = ("latency", "throttle", "5xx", "unavailable", "hang")
 
 LATENCY_DEFAULT_MS = 1000.0
 RUBBISH = b"\x00\xff<<not what you asked for>>\xfe{]"
@@ -26,11 +30,12 @@ class Fault:
     """A fault that was asked for.
 
     Attributes:
-        endpoint: The endpoint's short name.
+        endpoint: The endpoint's short name, or ``dynamodb``.
         kind: What goes wrong.
-        variant: One variant, or all when ``None``.
+        variant: One variant (of ``dynamodb``, one table), or all when ``None``.
         rate: The share of requests that meet it.
-        count: How many still may; ``None`` for no bound.
+        count: How many still may; ``None`` for no bound. Of ``corrupt``, how many starts find the artifact damaged
+            (``None`` for one).
         expires_at: Monotonic seconds; ``None`` for never.
         latency_ms: Added delay (``latency``), or how long a start is held back (``slow_start``).
         jitter_ms: Up to this much more, evenly.
@@ -56,7 +61,7 @@ def parse_fault(fields: dict[str, Any], *, endpoints: dict[str, list[str]], now:
 
     Args:
         fields: Decoded JSON: the fields of ``Fault``, with ``seconds`` in place of ``expires_at``.
-        endpoints: The variants of each endpoint.
+        endpoints: The variants of each place.
         now: Monotonic seconds.
 
     Raises:
@@ -65,14 +70,17 @@ def parse_fault(fields: dict[str, Any], *, endpoints: dict[str, list[str]], now:
     endpoint, kind, variant = fields.get("endpoint"), fields.get("kind"), fields.get("variant")
     if endpoint not in endpoints:
         raise ValueError(f"no endpoint of that name: choose one of {', '.join(endpoints)}")
-    if kind not in KINDS:
-        raise ValueError(f"no fault of that kind: choose one of {', '.join(KINDS)}")
+    kinds = DYNAMODB_KINDS if endpoint == DYNAMODB else KINDS
+    if kind not in kinds:
+        raise ValueError(f"no fault of that kind: choose one of {', '.join(kinds)}")
     if variant is not None and variant not in endpoints[endpoint]:
         raise ValueError(f"no variant of that name: choose one of {', '.join(endpoints[endpoint])}")
     rate = _number(fields, "rate", 1.0)
     if not 0 <= rate <= 1:
         raise ValueError("rate is a share between 0 and 1")
     seconds, count = fields.get("seconds"), fields.get("count")
+    if endpoint == DYNAMODB and count is not None:
+        raise ValueError(f"{DYNAMODB} counts no requests: say seconds, or clear it")
     return Fault(
         endpoint=endpoint,
         kind=kind,

@@ -1,7 +1,8 @@
 """The front door: HTTP in, the path that API Gateway would take, HTTP out.
 
-One request: read within the limits → proxy event → REQUEST authorizer (not on public routes) → function → answer. What
-the events and answers look like is decided in ``front_event`` and ``front_answer``; here is the order and the limits.
+One request: read within the limits → proxy event → who calls → function → answer. Public routes ask for nobody, those
+below ``/aws/`` for an AWS signature (``front_signature``), all others the REQUEST authorizer. What events and answers
+look like is decided in ``front_event`` and ``front_answer``; here is the order and the limits.
 """
 
 import asyncio
@@ -12,11 +13,12 @@ from typing import Protocol
 
 from aiohttp import web
 
-from headrace.gateway import GatewayRefusal
+from headrace.gateway import IAM_PREFIX, GatewayRefusal
 from infra_local import front_answer
 from infra_local.front_answer import Allowed, HttpAnswer, Refused
-from infra_local.front_event import HttpRequest, authorizer_event, proxy_event
+from infra_local.front_event import GREEDY, HttpRequest, authorizer_event, proxy_event
 from infra_local.front_protocol import FrontServer
+from infra_local.front_signature import AccessKey, SignatureCheck
 from infra_local.lambda_api import read_bounded
 from infra_local.lambda_environment import InvocationResult
 from infra_local.lambda_host import InvokeRefusedError
@@ -29,6 +31,7 @@ HEADERS_BYTES_MAX = 10_240
 
 INTEGRATION_TIMEOUT_S = 29.0
 _SERVER_ERROR_MIN = 500
+_SIGNED, _KEYED = f"{IAM_PREFIX}/{GREEDY}", f"/{GREEDY}"
 
 
 class Functions(Protocol):
@@ -41,13 +44,14 @@ class Functions(Protocol):
 
 
 class Front:
-    """A Regional REST API with one proxy integration and one REQUEST authorizer.
+    """A Regional REST API with one proxy integration, one REQUEST authorizer, and methods that take AWS signatures.
 
     Args:
         functions: Where both functions run.
         predict: The integration's function.
         authorizer: The authorizer's function.
         public_paths: Paths that need no authorizer, whatever the method: resources of their own, beside ``/{proxy+}``.
+        access_keys: Who may sign requests below ``/aws/``.
         words: Replaced gateway responses by type; without them, API Gateway's defaults.
         stage: The stage's name, as functions see it.
         timeout_s: The integration timeout.
@@ -60,6 +64,7 @@ class Front:
         predict: str,
         authorizer: str,
         public_paths: frozenset[str],
+        access_keys: tuple[AccessKey, ...] = (),
         words: Mapping[str, GatewayRefusal] | None = None,
         stage: str = "local",
         timeout_s: float = INTEGRATION_TIMEOUT_S,
@@ -68,6 +73,7 @@ class Front:
         self._predict = predict
         self._authorizer = authorizer
         self._public = public_paths
+        self._signatures = SignatureCheck(access_keys)
         self._words = words or {}
         self._stage = stage
         self._timeout_s = timeout_s
@@ -138,8 +144,7 @@ class Front:
         if len(body) > BODY_BYTES_MAX:
             return front_answer.TOO_LARGE
         path, _, query = request.raw_path.partition("?")
-        is_public = path in self._public
-        if path == "/":
+        if path in {"/", IAM_PREFIX, f"{IAM_PREFIX}/"}:
             return front_answer.NO_SUCH_PATH
         http = HttpRequest(
             method=request.method,
@@ -150,13 +155,25 @@ class Front:
             source_ip=request.remote or LOOPBACK,
             port=self._port,
         )
-        event = proxy_event(http, stage=self._stage, is_public=is_public, request_id=request_id)
-        if not is_public:
+        resource = self._resource(path)
+        event = proxy_event(http, stage=self._stage, resource=resource, request_id=request_id)
+        if resource == _SIGNED:
+            # In a thread: the first one imports botocore.
+            caller = await asyncio.to_thread(self._signatures.caller, http)
+            if isinstance(caller, Refused):
+                return caller
+            event["requestContext"]["identity"] |= caller.identity
+        elif resource == _KEYED:
             verdict = await self._authorize(event)
             if isinstance(verdict, Refused):
                 return verdict
             event["requestContext"]["authorizer"] = dict(verdict.context)
         return await self._integrate(event)
+
+    def _resource(self, path: str) -> str:
+        if path in self._public:
+            return path
+        return _SIGNED if path.startswith(f"{IAM_PREFIX}/") else _KEYED
 
     async def _authorize(self, event: dict[str, object]) -> Allowed | Refused:
         asked = authorizer_event(event)

@@ -18,6 +18,9 @@ from urllib.parse import parse_qsl, unquote
 from infra_local.lambda_environment import ACCOUNT, REGION
 
 API_ID = "headracelocal"
+GREEDY = "{proxy+}"
+"""The path parameter that takes all that is left of a path."""
+
 _DROPPED = frozenset(
     (
         *("connection", "content-length", "expect", "keep-alive", "proxy-authenticate", "proxy-connection", "te"),
@@ -55,21 +58,21 @@ class HttpRequest:
 
 
 def proxy_event(
-    request: HttpRequest, *, stage: str, is_public: bool, request_id: str | None = None, now_s: float | None = None
+    request: HttpRequest, *, stage: str, resource: str, request_id: str | None = None, now_s: float | None = None
 ) -> dict[str, Any]:
-    """Makes the event that the function gets; ``requestContext.authorizer`` is for the caller to add.
+    """Makes the event that the function gets; what is known of the caller is for the front to add.
 
     Args:
         request: The HTTP request.
         stage: The stage's name.
-        is_public: Whether the path is a resource of its own without authorizer, or falls to ``/{proxy+}``.
+        resource: The resource that the path falls to: the path itself, or one that ends with ``{proxy+}``.
         request_id: API Gateway's id for the request; made when missing.
         now_s: Seconds since the epoch; the clock's when missing.
     """
     now_s = time.time() if now_s is None else now_s
     headers = _headers(request, now_s=now_s)
     query = _multi(parse_qsl(request.query, keep_blank_values=True))
-    resource = request.path if is_public else "/{proxy+}"
+    base = resource.removesuffix(GREEDY)
     return {
         "resource": resource,
         "path": request.path,
@@ -78,7 +81,7 @@ def proxy_event(
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
         "multiValueQueryStringParameters": query or None,
-        "pathParameters": None if is_public else {"proxy": unquote(request.path.lstrip("/"))},
+        "pathParameters": None if base == resource else {"proxy": unquote(request.path.removeprefix(base))},
         "stageVariables": None,
         "requestContext": _context(
             request, stage=stage, resource=resource, request_id=request_id or str(uuid.uuid4()), now_s=now_s
@@ -100,7 +103,9 @@ def _headers(request: HttpRequest, *, now_s: float) -> dict[str, list[str]]:
     kept = [
         (name, value)
         for name, value in request.headers
-        if name.lower() not in _DROPPED and not name.lower().startswith(("x-amzn-", "x-forwarded-"))
+        if name.lower() not in _DROPPED
+        and not name.lower().startswith(("x-amzn-", "x-forwarded-"))
+        and not (name.lower() == "authorization" and value.startswith("AWS4-"))  # a signature is for the gateway alone
     ]
     sent_trace = request.header("x-amzn-trace-id")
     trace = sent_trace if _TRACE.fullmatch(sent_trace) else f"Root=1-{int(now_s):08x}-{secrets.token_hex(12)}"

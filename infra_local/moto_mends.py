@@ -6,18 +6,22 @@ longer needs one, is found out there.
 
 import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import requests
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.core.responses import ActionResult
+from moto.dynamodb.comparisons import FuncSize
 from moto.dynamodb.responses import DynamoHandler
 from moto.events.models import Rule
 from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
 _INVOKE_TIMEOUT_S = 910
+_TOKENS_KEPT_MAX = 10_000
 _TASK_SERVICES = ("lambda", "states")
 
 Invoke = Callable[[str, bytes, str], tuple[bytes, str | None]]
@@ -50,6 +54,8 @@ def mend_all(invoke: Invoke) -> None:
         invoke: How to reach the Lambda host.
     """
     make_dynamodb_atomic()
+    give_absent_attributes_no_size()
+    repeat_no_transaction()
     send_lambda_invocations(invoke)
     send_event_targets(invoke)
     keep_zero_weights()
@@ -77,6 +83,44 @@ def make_dynamodb_atomic() -> None:
             return original(self)
 
     _mend(DynamoHandler, "call_action", call_action)
+
+
+def give_absent_attributes_no_size() -> None:
+    """A condition on ``size(a)`` does not hold where there is no ``a``.
+
+    moto raises ValueError, which reaches the caller as a 500. On AWS the condition fails.
+    """
+    original = FuncSize.expr
+
+    def expr(self: FuncSize, item: Any) -> int | None:
+        return None if self.attr.get_type(item) is None else original(self, item)
+
+    _mend(FuncSize, "expr", expr)
+
+
+def repeat_no_transaction() -> None:
+    """A transaction sent again under the same ``ClientRequestToken`` is done once and succeeds again.
+
+    moto does it again, so that a call repeated after a lost answer would count twice. On AWS the token holds for ten
+    minutes (API reference, TransactWriteItems); here the last ones are kept. Another content under the same token is
+    refused there, and not told apart here.
+    """
+    done: OrderedDict[tuple[str, str], None] = OrderedDict()
+    original = DynamoHandler.transact_write_items
+
+    def transact_write_items(self: DynamoHandler) -> Any:
+        token = self.body.get("ClientRequestToken")
+        key = (self.current_account, token)
+        if token and key in done:
+            return ActionResult({"ConsumedCapacity": [], "ItemCollectionMetrics": {}})
+        answer = original(self)
+        if token:
+            done[key] = None
+            if len(done) > _TOKENS_KEPT_MAX:
+                done.popitem(last=False)
+        return answer
+
+    _mend(DynamoHandler, "transact_write_items", transact_write_items)
 
 
 def send_lambda_invocations(invoke: Invoke) -> None:
@@ -228,7 +272,6 @@ def add_update_endpoint() -> None:
         return arn
 
     def respond(self: SageMakerResponse) -> Any:
-        from moto.core.responses import ActionResult  # noqa: PLC0415
         from moto.sagemaker.exceptions import AWSValidationException  # noqa: PLC0415
 
         name, config_name = self._get_param("EndpointName"), self._get_param("EndpointConfigName")

@@ -1,9 +1,10 @@
-"""``python -m infra_local.moto_server --port N --lambda-url URL``: moto as the rest of AWS, with our mends."""
+"""``python -m infra_local.moto_server --port N --lambda-url URL --faults FILE``: moto as the rest of AWS, mended."""
 
 import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -11,6 +12,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m infra_local.moto_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lambda-url", required=True, help="where the Lambda host's Invoke API is")
+    parser.add_argument("--faults", type=Path, required=True, help="where faults of DynamoDB are asked for")
     options = parser.parse_args(arguments)
 
     # moto's state machines call back to this very server, and boto3 inside moto must never look for an account.
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     from werkzeug.serving import run_simple  # noqa: PLC0415
 
+    from infra_local.moto_faults import FaultyDynamoDB  # noqa: PLC0415
     from infra_local.moto_mends import invoke_over_http, mend_all  # noqa: PLC0415
 
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
@@ -35,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     run_simple(
         "127.0.0.1",
         options.port,
-        DomainDispatcherApplication(create_backend_app),
+        FaultyDynamoDB(DomainDispatcherApplication(create_backend_app), file=options.faults),
         threaded=True,
         request_handler=MotoRequestHandler,
     )

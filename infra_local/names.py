@@ -7,6 +7,10 @@ from infra_local.lambda_environment import ACCOUNT, REGION
 
 STAGE = "local"
 PREFIX = f"headrace-{STAGE}"
+ACCESS_KEY_ID = "local"
+SECRET_ACCESS_KEY = "local"  # noqa: S105 - no account: what everything here, and everybody on this machine, signs with
+OPERATOR_ROLE = f"{PREFIX}-operator"
+"""Whose credentials those are, as the API's functions see it."""
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-endpoint"
 
 
@@ -32,6 +36,11 @@ class Names:
         return f"{self.prefix}-fallback"
 
     @property
+    def job_run(self) -> str:
+        """What runs jobs."""
+        return f"{self.prefix}-job_run"
+
+    @property
     def keys_table(self) -> str:
         """The DynamoDB table of API keys."""
         return f"{self.prefix}-keys"
@@ -52,6 +61,21 @@ class Names:
         return f"{self.prefix}-inputs"
 
     @property
+    def jobs_bucket(self) -> str:
+        """Where accepted requests and their answers lie."""
+        return f"{self.prefix}-jobs"
+
+    @property
+    def jobs_queue(self) -> str:
+        """The queue of jobs to be run."""
+        return f"{self.prefix}-jobs"
+
+    @property
+    def jobs_dead_letters(self) -> str:
+        """Where messages of jobs end that could not be run."""
+        return f"{self.prefix}-jobs-dead"
+
+    @property
     def artifacts_bucket(self) -> str:
         """Where model archives lie."""
         return f"{self.prefix}-artifacts"
@@ -68,8 +92,8 @@ class Names:
 def aws_environment(*, moto: str, lambda_api: str, sagemaker_runtime: str) -> Mapping[str, str]:
     """Returns the variables that point an unmodified boto3 at the local platform."""
     return {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",

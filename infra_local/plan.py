@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.catalog import dump
 from headrace.declaration.compile import compile_catalog
-from headrace.declaration.files import read_declarations
+from headrace.declaration.files import read_declarations, read_plans
 from headrace.declaration.schema import EndpointDeclaration, VersionDeclaration
 from headrace.errors import InvalidDeclarations
+from headrace.plans import Plan as TenantPlan
 
 
 class PlanError(Exception):
@@ -78,10 +79,11 @@ class Plan:
     """Everything to run."""
 
     endpoints: tuple[EndpointPlan, ...]
+    tenant_plans: dict[str, TenantPlan] = field(default_factory=dict)
 
     def catalog(self) -> str:
         """Returns the catalog that the functions read, as JSON."""
-        return dump(compile_catalog([endpoint.declaration for endpoint in self.endpoints]))
+        return dump(compile_catalog([endpoint.declaration for endpoint in self.endpoints], self.tenant_plans))
 
 
 def read_plan(endpoints: Path, artifacts: Path) -> Plan:
@@ -95,14 +97,14 @@ def read_plan(endpoints: Path, artifacts: Path) -> Plan:
         PlanError: If a declaration is wrong, or an artifact is missing or not the one declared.
     """
     try:
-        declarations = read_declarations(endpoints)
+        declarations, tenant_plans = read_declarations(endpoints), read_plans(endpoints)
     except InvalidDeclarations as error:
         raise PlanError(str(error)) from error
     problems: list[str] = []
     plans = [_endpoint_plan(declaration, artifacts, problems) for declaration in declarations]
     if problems:
         raise PlanError("\n".join(problems))
-    return Plan(tuple(plans))
+    return Plan(tuple(plans), tenant_plans)
 
 
 def _endpoint_plan(declaration: EndpointDeclaration, artifacts: Path, problems: list[str]) -> EndpointPlan:

@@ -100,6 +100,7 @@ def environment(folder: Path) -> str:
         **read_state(folder).environment,
         "HEADRACE_KEYS_TABLE": names.keys_table,
         "HEADRACE_PEPPER_SECRET": names.pepper_secret,
+        "HEADRACE_STATE_TABLE": names.state_table,
     }
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import SEEK_CUR
 from pathlib import Path
 
 import aiohttp
 
+from endpoints.serving.artifact import MANIFEST
 from infra_local.logs import open_log
 from infra_local.ports import LOOPBACK, free_port
 from infra_local.process import Child, base_environment, describe_exit, start_child
@@ -74,6 +78,8 @@ class ServingProcess:
         self.spec = spec
         self.url: str | None = None
         self.hold_next_start_s = 0.0
+        self.damaged_starts = 0
+        """So many starts from now on find their artifact damaged."""
         self._log = open_log(log_folder, spec.name)
         self._session = session
         self._report = report
@@ -140,13 +146,20 @@ class ServingProcess:
             await asyncio.sleep(min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2 ** (crashes - 1)))
 
     async def _run_once(self) -> int:
+        if not self.damaged_starts:
+            return await self._run_from(self.spec.model_folder)
+        self.damaged_starts -= 1
+        with tempfile.TemporaryDirectory() as scratch:
+            return await self._run_from(await asyncio.to_thread(damaged_copy, self.spec.model_folder, Path(scratch)))
+
+    async def _run_from(self, model_folder: Path) -> int:
         port = free_port()
         environment = {
             **base_environment(),
             "PYTHONPATH": str(self.spec.root),
             "PYTHONUNBUFFERED": "1",
             "HEADRACE_HOST": LOOPBACK,
-            "HEADRACE_MODEL_DIR": str(self.spec.model_folder),
+            "HEADRACE_MODEL_DIR": str(model_folder),
             "SAGEMAKER_BIND_TO_PORT": str(port),
             **self.spec.environment,
         }
@@ -196,6 +209,19 @@ class ServingProcess:
                         return True
             await asyncio.sleep(_PING_PERIOD_S)
         return False
+
+
+def damaged_copy(folder: Path, scratch: Path) -> Path:
+    """Copies an artifact and turns a byte in the middle of its largest file around; the artifact itself stays whole."""
+    copy = Path(shutil.copytree(folder, scratch / folder.name, copy_function=shutil.copyfile))
+    files = (path for path in copy.rglob("*") if path.is_file() and path.name != MANIFEST)
+    largest = max(files, key=lambda path: path.stat().st_size)
+    with largest.open("r+b") as file:
+        file.seek(largest.stat().st_size // 2)
+        turned = bytes(byte ^ 0xFF for byte in file.read(1))
+        file.seek(-1, SEEK_CUR)
+        file.write(turned)
+    return copy
 
 
 class ServingPool:

@@ -19,25 +19,31 @@ import aiohttp
 from aiohttp import web
 
 from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
+from headrace.job_states import BATCH_MAX
 from infra_local.bootstrap import Account, ObjectStore
 from infra_local.control_plane import ControlPlane
-from infra_local.faults import FaultBook, parse_fault
+from infra_local.faults import AT_ONCE, DYNAMODB, FaultBook, parse_fault
 from infra_local.front import Front
-from infra_local.functions import ROOT, platform_functions
+from infra_local.front_signature import AccessKey
+from infra_local.functions import JOBS_AT_ONCE, ROOT, platform_functions
 from infra_local.lambda_api import LambdaApi
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.lambda_host import LambdaHost
 from infra_local.logs import open_log
-from infra_local.names import Names, aws_environment
+from infra_local.moto_faults import write_faults
+from infra_local.names import ACCESS_KEY_ID, OPERATOR_ROLE, SECRET_ACCESS_KEY, Names, aws_environment
 from infra_local.plan import Plan, read_plan
 from infra_local.ports import LOOPBACK, free_port
 from infra_local.process import Child, base_environment, describe_exit, start_child
+from infra_local.queues import EventSource, queue_url
 from infra_local.sagemaker_runtime import SageMakerRuntime
 from infra_local.serving_pool import ServingPool, ServingProcess, VariantSpec
 from infra_local.state import write_private
 
 MOTO_READY_TIMEOUT_S = 60.0
 DEMO_TENANT = "demo"
+OPERATOR = AccessKey(id=ACCESS_KEY_ID, secret=SECRET_ACCESS_KEY, role=OPERATOR_ROLE, session="local")
+"""Who signs with what `environment` prints; it may call the API as the demo tenant."""
 _PING_PERIOD_S = 0.1
 _MOTO_PAUSE_S = 1.0
 
@@ -60,6 +66,7 @@ class Stack:
             missing. They must include those called ``<prefix>-predict`` and ``<prefix>-authorizer``.
         report: Told in words what a person should know: deaths, returns, crash loops.
         model_timeout_s: How long a container may take; SageMaker's 60 s.
+        oidc_issuers: Whose tokens the authorizer accepts beside API keys, as the JSON that it reads.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Stack:
         functions: Functions | None = None,
         report: Callable[[str], None] = lambda _: None,
         model_timeout_s: float = 60.0,
+        oidc_issuers: str = "[]",
     ) -> None:
         self.names = Names()
         self.faults = FaultBook()
@@ -81,10 +89,13 @@ class Stack:
         self._artifacts = artifacts
         self.logs = folder.absolute() / "logs"
         self._run_folder = folder.absolute() / "run"
+        self._moto_faults = self._run_folder / "dynamodb-faults.json"
+        self._tables = {"state": self.names.state_table, "keys": self.names.keys_table}
         self._front_port = port
         self._functions = functions
         self._report = report
         self._model_timeout_s = model_timeout_s
+        self._oidc_issuers = oidc_issuers
         self._moto_port = 0
         self._moto: Child | None = None
         self._moto_keeper: asyncio.Task[None] | None = None
@@ -118,26 +129,34 @@ class Stack:
         """Puts a fault in force, or clears all with ``clear=True``.
 
         Args:
-            **fields: ``endpoint``, ``kind`` and the optional ``variant``, ``rate``, ``count``, ``seconds``,
-                ``latency_ms``, ``jitter_ms``; or ``clear`` and perhaps ``endpoint``.
+            **fields: ``endpoint`` (its short name, or ``dynamodb``), ``kind`` and the optional ``variant``, ``rate``,
+                ``count``, ``seconds``, ``latency_ms``, ``jitter_ms``; or ``clear`` and perhaps ``endpoint``.
 
         Raises:
             ValueError: If there is no such place or kind.
         """
         if fields.get("clear"):
             self.faults.clear(fields.get("endpoint"))
+            self._tell_moto()
             return
         variants = {e.name: [v.name for v in e.hosted] for e in self.plan.endpoints}
-        fault = parse_fault(fields, endpoints=variants, now=time.monotonic())
-        if fault.kind not in ("death", "slow_start"):
+        places = {**variants, DYNAMODB: list(self._tables)}
+        fault = parse_fault(fields, endpoints=places, now=time.monotonic())
+        if fault.kind not in AT_ONCE:
             self.faults.add(fault)
+            self._tell_moto()
             return
         for name in variants[fault.endpoint]:
             process = self.pool.find(fault.endpoint, name)
             if process is not None and fault.variant in (None, name):
                 if fault.kind == "slow_start":
                     process.hold_next_start_s = fault.latency_ms / 1000
+                elif fault.kind == "corrupt":
+                    process.damaged_starts = 1 if fault.count is None else fault.count
                 process.kill()
+
+    def _tell_moto(self) -> None:
+        write_faults(self._moto_faults, self.faults.in_force(), tables=self._tables)
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +211,11 @@ class Stack:
         await self._start_moto(session)
         yield "creating tables, secrets, buckets and endpoints"
         await asyncio.to_thread(self.account.build, self.plan)
-        self.api_key = await self._issue_key()
+        # The way an operator does it: the platform's own command, against the emulated account.
+        self.api_key, _ = await asyncio.gather(
+            self._keys("issue", "--tenant", DEMO_TENANT),
+            self._keys("allow-role", OPERATOR.user_arn, "--tenant", DEMO_TENANT),
+        )
         await asyncio.to_thread(self.account.remember_keys)
         self._moto_keeper = asyncio.ensure_future(self._keep_moto(session))
         self._cleanup.push_async_callback(self._stop_keeper)
@@ -205,12 +228,16 @@ class Stack:
                 f"{failed.spec.name} did not start; {self.logs / failed.spec.name}.log ends with:\n    {lines}"
             )
         await self.lambda_host.first_starts()
+        # Before the API opens: what it accepts for later must find somebody who runs it; a test's functions need not.
+        if self.names.job_run in self.lambda_host.names():
+            self._run_jobs()
         yield "opening the API"
         self.front = Front(
             self.lambda_host,
             predict=self.names.predict,
             authorizer=self.names.authorizer,
             public_paths=frozenset(PUBLIC_PATHS),
+            access_keys=(OPERATOR,),
             words=GATEWAY_REFUSALS,
         )
         await self.front.start(self._front_port)
@@ -248,12 +275,26 @@ class Stack:
         await self.runtime.start()
         self._cleanup.push_async_callback(self.runtime.stop)
 
+    def _run_jobs(self) -> None:
+        jobs = EventSource(
+            self.lambda_host,
+            function=self.names.job_run,
+            sqs=lambda: self.account.client("sqs"),
+            url=queue_url(self.moto_url, self.names.jobs_queue),
+            batch_max=BATCH_MAX,
+            concurrency_max=JOBS_AT_ONCE,
+        )
+        jobs.start()
+        self._cleanup.push_async_callback(jobs.stop)
+
     async def _start_lambda_host(self, catalog: Path) -> None:
         loop = asyncio.get_running_loop()
         lambda_port = free_port()
         self.lambda_url = f"http://{LOOPBACK}:{lambda_port}"
         make = self._functions or (
-            lambda names, path, aws: platform_functions(names, catalog=path, endpoints=self._endpoints, aws=aws)
+            lambda names, path, aws: platform_functions(
+                names, catalog=path, endpoints=self._endpoints, aws=aws, oidc_issuers=self._oidc_issuers
+            )
         )
         specs = make(self.names, catalog, self.environment())
         self.lambda_host = LambdaHost(specs, log_folder=self.logs, report=self._report)
@@ -266,9 +307,10 @@ class Stack:
     async def _start_moto(self, session: aiohttp.ClientSession) -> None:
         if self._moto is None:
             self._cleanup.push_async_callback(self._stop_moto)
+        write_faults(self._moto_faults, (), tables=self._tables)  # what is made in it now must meet none
         command = (
             *(sys.executable, "-m", "infra_local.moto_server"),
-            *("--port", str(self._moto_port), "--lambda-url", self.lambda_url),
+            *("--port", str(self._moto_port), "--lambda-url", self.lambda_url, "--faults", str(self._moto_faults)),
         )
         environment = {**base_environment(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = open_log(self.logs, "moto")
@@ -290,6 +332,7 @@ class Stack:
             try:
                 await self._start_moto(session)
                 await asyncio.to_thread(self.account.build, self.plan)
+                self._tell_moto()
             except Exception as error:  # noqa: BLE001 - whatever it was, say so and try again
                 self._report(f"moto could not be restored: {error}")
                 self._moto.kill()
@@ -306,8 +349,8 @@ class Stack:
         if self._moto is not None:
             await self._moto.stop(grace_s=2.0)
 
-    async def _issue_key(self) -> str:
-        """Issues the demo key the way an operator does: the platform's own command against the emulated account."""
+    async def _keys(self, *arguments: str) -> str:
+        """Runs ``headrace_aws.keys`` and returns what it printed."""
         environment = {
             **base_environment(),
             **self.environment(),
@@ -316,12 +359,12 @@ class Stack:
             "HEADRACE_PEPPER_SECRET": self.names.pepper_secret,
         }
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headrace_aws.keys", "issue", "--tenant", DEMO_TENANT),
+            *(sys.executable, "-m", "headrace_aws.keys", *arguments),
             env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         output, errors = await process.communicate()
         if process.returncode != 0:
-            raise StartError(f"no API key could be issued: {errors.decode('utf-8', 'replace').strip()}")
+            raise StartError(f"no credentials for the demo tenant: {errors.decode('utf-8', 'replace').strip()}")
         return output.decode().strip()

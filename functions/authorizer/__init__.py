@@ -1,1 +1,1 @@
-"""API key → tenant, plan and scopes. Everything else learns who calls from here, and only from here."""
+"""API key or token → tenant, plan and scopes. Everything else learns who calls from here, and only from here."""

@@ -1,32 +1,32 @@
 """Lambda REQUEST authorizer of the REST API: wires once per cold start, then decides per request.
 
-API Gateway caches nothing of its answer (two header names can carry a key, and a cached policy would outlive a
-revocation); the answer is remembered here for `CACHE_TTL_S` instead, under a hash of the whole key.
+API Gateway caches nothing of its answer (two header names can carry a credential, and a cached policy would outlive a
+revocation); the decision is remembered here instead, for at most `CACHE_TTL_S`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from cachetools import TTLCache
 
-from headrace.api_keys import CACHE_TTL_S, presented_key, verify
-from headrace.errors import Unauthenticated
-from headrace.identity import Principal
+from headrace.authentication import Authenticator, Tokens
+from headrace.errors import StoreUnavailable, Unauthenticated
+from headrace.issuers import parse_issuers
+from headrace.key_sets import KeySets
+from headrace_aws.jwks import KeySetFetch
 from headrace_aws.keys_table import KeysTable
 from headrace_aws.pepper import read_pepper
+from headrace_aws.revocations_table import RevocationsTable
 from headrace_aws.settings import AuthorizerSettings
-
-CACHED_KEYS_MAX = 4096
+from headrace_aws.signatures import JoseSignatures
 
 settings = AuthorizerSettings.read(os.environ)
+issuers = parse_issuers(settings.oidc_issuers)
 logger = Logger()
-_known: TTLCache[bytes, Principal] = TTLCache(maxsize=CACHED_KEYS_MAX, ttl=CACHE_TTL_S)
 
 
 @cache
@@ -34,25 +34,31 @@ def _pepper() -> bytes:
     return read_pepper(settings.pepper_secret)
 
 
-def _principal(headers: dict[str, str]) -> Principal:
-    key = presented_key(headers)
-    digest = hashlib.sha256(key.encode()).digest()
-    principal = _known.get(digest)
-    if principal is None:
-        principal = verify(key, store=KeysTable(settings.keys_table), pepper=_pepper(), now=int(time.time()))
-        _known[digest] = principal
-    return principal
+authenticator = Authenticator(
+    keys=KeysTable(settings.keys_table),
+    revocations=RevocationsTable(settings.keys_table),
+    pepper=_pepper,
+    tokens=Tokens(issuers, KeySets(fetch=KeySetFetch(), wall=time.time), JoseSignatures()) if issuers else None,
+    wall=time.time,
+)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Allow with the caller's identity, or raise the one word that API Gateway turns into a 401."""
+    """Allow with the caller's identity, or raise.
+
+    API Gateway turns the one word Unauthorized into a 401, and any other failure into its answer for a broken
+    authorizer, a 503 here.
+    """
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     try:
-        principal = _principal(headers)
+        principal = authenticator.principal(headers)
     except Unauthenticated:
         logger.info("refused")
         raise Exception("Unauthorized") from None  # noqa: TRY002 - API Gateway's contract is this very word
+    except StoreUnavailable as error:
+        logger.error("undecided", extra={"reason": error.message})  # noqa: TRY400 - our own words, no trace
+        raise Exception("Unavailable") from None  # noqa: TRY002 - as above
     # The whole stage, not the one method: the policy then says the same whatever the path it is asked about.
     arn, _, _ = event["methodArn"].partition("/")
     stage = event["methodArn"].split("/")[1]

@@ -3,11 +3,27 @@
 import json
 import sys
 import time
+from functools import partial
 
 from functions.predict.app import create_app
 from functions.predict.services import Services
 from headrace.catalog import Catalog
+from headrace.fake_idempotency import FakeIdempotencyStore
+from headrace.fake_policy import FakeCallers, FakeStores
 from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency import Idempotency
 
-services = Services(Catalog({}), FakePrimary(), FakeStandIn(), FakeInputs(), time.monotonic, lambda _: None)
+services = Services(
+    catalog=Catalog({}),
+    primary=FakePrimary(),
+    stand_in=FakeStandIn(),
+    inputs=FakeInputs(),
+    policy=partial(FakeStores().policy, clock=time.time),
+    idempotency=Idempotency(store=FakeIdempotencyStore(), wall=time.time, token=lambda: ""),
+    callers=FakeCallers(),
+    jobs=None,
+    clock=time.monotonic,
+    sleep=time.sleep,
+    report=lambda _: None,
+)
 sys.stdout.write(json.dumps(create_app(services).openapi(), indent=2, sort_keys=True) + "\n")

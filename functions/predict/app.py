@@ -4,17 +4,31 @@ The guard is where a request gets its id and its record, where errors become ans
 reported. Routes read their bodies themselves, because a gateway's JSON must be stricter than Python's.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from functions.predict.call import Call, begin
+from functions.predict.deferred import take_as_job
+from functions.predict.idempotent import answer_once
 from functions.predict.lean import FastAPI, HTTPException, Request, Response
-from functions.predict.routes import classifications, detections, documents, inference_protocol, models
+from functions.predict.routes import (
+    classifications,
+    detections,
+    documents,
+    inference_protocol,
+    jobs,
+    models,
+)
+from functions.predict.routes import (
+    route as dry_run,
+)
+from functions.predict.serve import AsJob
 from functions.predict.services import Services
 from functions.predict.statuses import error_body, status_of
-from headrace.errors import HeadraceError, InvalidRequest, NothingServed
+from headrace.errors import DeadlineTooShort, HeadraceError, InvalidRequest, NothingServed, Overloaded
 
 Handle = Callable[[Call, Services], Awaitable[Response]]
 
@@ -36,7 +50,7 @@ def create_app(services: Services) -> FastAPI:
         # Lambda traces the invocation and Powertools writes the metrics: FastAPI's own would measure it all again.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for module in (classifications, detections, models, inference_protocol, documents):
+    for module in (classifications, detections, models, dry_run, jobs, inference_protocol, documents):
         for method, path, handle in module.ROUTES:
             app.add_api_route(
                 path,
@@ -59,25 +73,46 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _guarded(handle: Handle, services: Services, *, route: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        call = begin(request, now_s=services.clock())
+        call = begin(request, now_s=services.clock(), callers=services.callers)
         call.record["route"] = route
         try:
-            response = await handle(call, services)
-        except HeadraceError as error:
-            response = _refusal(call, error)
-        except Exception as error:  # noqa: BLE001 - the last guard: no stack trace leaves, and none is logged with input
-            call.record["failure"] = f"{type(error).__name__} at {_where(error)}"
-            response = _error(call, status=500, code="internal_error", message="Our fault: quote the request id to us.")
+            response = await answer_once(call, services, lambda: _answer(handle, call, services))
+        except Exception as error:  # noqa: BLE001 - the last guard, see below
+            response = _failure(call, error)
         return _finish(call, response, services)
 
     return endpoint
 
 
+async def _answer(handle: Handle, call: Call, services: Services) -> Response:
+    try:
+        return await handle(call, services)
+    except (AsJob, DeadlineTooShort, Overloaded, NothingServed) as error:
+        if services.jobs is None or not call.preference.respond_async:
+            return _failure(call, error)
+        return take_as_job(call, services.jobs)
+    except Exception as error:  # noqa: BLE001 - see below
+        return _failure(call, error)
+
+
+def _failure(call: Call, error: Exception) -> Response:
+    """The last guard: no stack trace leaves, and none is logged with input."""
+    if isinstance(error, HeadraceError):
+        return _refusal(call, error)
+    call.record["failure"] = f"{type(error).__name__} at {_where(error)}"
+    return _error(call, status=500, code="internal_error", message="Our fault: quote the request id to us.")
+
+
 def _refusal(call: Call, error: HeadraceError) -> Response:
     field = error.field if isinstance(error, InvalidRequest) else None
     response = _error(call, status=status_of(error), code=error.code, message=error.message, field=field)
+    retry_after_s: float = getattr(error, "retry_after_s", 0.0)
+    if retry_after_s:
+        response.headers["retry-after"] = str(math.ceil(retry_after_s))
+    if isinstance(error, Overloaded | DeadlineTooShort):
+        # SDKs that read this leave the retry to their caller: sent again at once, the request meets the same answer.
+        response.headers["x-should-retry"] = "false"
     if isinstance(error, NothingServed):
-        response.headers["retry-after"] = str(error.retry_after_s)
         call.record["attempts"] = list(error.attempts)
     return response
 
@@ -121,7 +156,7 @@ def _where(error: Exception) -> str:
 
 async def _no_route(services: Services, request: Request, error: Any) -> Response:
     """No such path (404) or no such method on it (405, with `Allow`)."""
-    call = begin(request, now_s=services.clock())
+    call = begin(request, now_s=services.clock(), callers=services.callers)
     call.record["route"] = "none"
     code, message = {
         404: ("route_not_found", "There is no such path: GET /openapi.json lists them all."),

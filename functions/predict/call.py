@@ -9,15 +9,35 @@ from uuid import uuid4
 
 from starlette.requests import Request
 
+from functions.predict.services import Callers
 from headrace.catalog import Endpoint
-from headrace.deadline import TIMEOUT_HEADER, Deadline, decide
+from headrace.deadline import SDK_TIMEOUT_HEADER, TIMEOUT_HEADER, Deadline, decide
 from headrace.errors import InvalidRequest, Unauthenticated
 from headrace.identity import Principal
+from headrace.prefer import Preference, prefer
+from headrace.request_cache import CacheUse
 
 VERSION_HEADER = "x-headrace-version"
 STICKY_HEADER = "x-headrace-sticky-key"
+IDEMPOTENCY_HEADER = "idempotency-key"
+SDK_RETRY_HEADERS = {
+    "x-stainless-retry-count": re.compile(r"[1-9]\d{0,3}"),
+    "amz-sdk-request": re.compile(r".*attempt=([2-9]|\d\d).*"),
+}
+"""How SDKs say that they send a request again: OpenAI's and its siblings count retries, AWS's count attempts."""
 _VERSION = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _STICKY_MAX_CHARS = 128
+_ANSWER_HEADERS = (
+    "content-type",
+    "content-encoding",
+    "inference-header-content-length",
+    VERSION_HEADER,
+    STICKY_HEADER,
+    "x-headrace-hardware",
+    "x-headrace-cost-class-max",
+    "x-headrace-language",
+    "x-headrace-group",
+)
 
 
 @dataclass(slots=True)
@@ -27,25 +47,36 @@ class Call:
     request: Request
     request_id: str
     started_s: float
+    callers: Callers
     record: dict[str, Any] = field(default_factory=dict)
     answer_headers: dict[str, str] = field(default_factory=dict)
     target_s: float = 0.0
     _deadline: Deadline | None = None
+    _principal: Principal | None = None
 
     @property
     def principal(self) -> Principal:
-        """The caller, from the authorizer's context and nowhere else.
+        """The caller: from the authorizer's context, or from the IAM identity that API Gateway verified; nowhere else.
 
         Raises:
             Unauthenticated: the gateway passed no identity, so nobody was authenticated.
         """
-        context = _request_context(self.request).get("authorizer") or {}
+        if self._principal is None:
+            self._principal = self._identify()
+        return self._principal
+
+    def _identify(self) -> Principal:
+        context = _request_context(self.request)
+        authorized = context.get("authorizer") or {}
+        signed = context.get("identity") or {}
+        if not authorized and signed.get("userArn"):
+            return self.callers.principal(signed)
         try:
             return Principal(
-                tenant=context["tenant"],
-                plan=context["plan"],
-                scopes=frozenset(context["scopes"].split()),
-                key_id=context["key_id"],
+                tenant=authorized["tenant"],
+                plan=authorized["plan"],
+                scopes=frozenset(authorized["scopes"].split()),
+                key_id=authorized["key_id"],
             )
         except (KeyError, AttributeError):
             raise Unauthenticated("Send an API key as x-api-key or as a bearer token.") from None
@@ -79,6 +110,28 @@ class Call:
         principal = self.principal
         return f"{principal.tenant}\0{value or principal.key_id}"
 
+    @property
+    def client_retry(self) -> bool:
+        """Whether the caller's SDK sends this for a second time: then nothing is retried here."""
+        headers = self.request.headers
+        return any(again.fullmatch(headers.get(name, "")) for name, again in SDK_RETRY_HEADERS.items())
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """What `cache-control` asks (RFC 9111, section 5.2.1): `no-store`, `no-cache`, or nothing that matters here."""
+        asked = {part.strip().lower() for part in self.request.headers.get("cache-control", "").split(",")}
+        return "off" if "no-store" in asked else "refresh" if "no-cache" in asked else "normal"
+
+    @property
+    def preference(self) -> Preference:
+        """What `prefer` asks (RFC 7240)."""
+        return prefer(self.request.headers.get("prefer"))
+
+    @property
+    def fingerprint_headers(self) -> dict[str, str]:
+        """The headers that change an answer, for telling one request from another."""
+        return {name: self.request.headers[name] for name in _ANSWER_HEADERS if name in self.request.headers}
+
     def deadline(self, endpoint: Endpoint) -> Deadline:
         """When this request must be answered: decided once, for Lambda's remaining time is told as of now.
 
@@ -94,15 +147,19 @@ class Call:
             default_ms=endpoint.deadline_default_ms,
             max_ms=endpoint.deadline_max_ms,
             asked=self.request.headers.get(TIMEOUT_HEADER),
+            sdk_asked=self.request.headers.get(SDK_TIMEOUT_HEADER),
             lambda_remaining_s=None if remaining_ms is None else remaining_ms() / 1000,
         )
+        preference = self.preference
+        if preference.respond_async and preference.wait_s:  # the caller waits so long for an answer, then takes a job
+            self._deadline = Deadline(min(self._deadline.at_s, self.started_s + preference.wait_s))
         return self._deadline
 
 
-def begin(request: Request, *, now_s: float) -> Call:
+def begin(request: Request, *, now_s: float, callers: Callers) -> Call:
     """A call for a request; its id is the gateway's, so that it is found in every log."""
     request_id = _request_context(request).get("requestId") or str(uuid4())
-    return Call(request=request, request_id=request_id, started_s=now_s)
+    return Call(request=request, request_id=request_id, started_s=now_s, callers=callers)
 
 
 def _request_context(request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Composition root of `predict`: settings, catalog, adapters and application are wired once per cold start."""
+"""Composition root of `predict`: settings, catalog, policy, adapters and application are wired once per cold start."""
 
 import os
 import time
@@ -12,26 +12,40 @@ from mangum import Mangum
 
 from functions.predict.app import create_app
 from functions.predict.services import Services
-from functions.predict.trusted_host import trust_host
+from functions.predict.trusted_path import trust_path
 from headrace.catalog import load
+from headrace.iam import IamCallers
 from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.grants_table import GrantsTable
 from headrace_aws.inputs_bucket import InputsBucket
 from headrace_aws.lambda_stand_in import LambdaStandIn
+from headrace_aws.revocations_table import RevocationsTable
 from headrace_aws.sagemaker_primary import SageMakerPrimary
 from headrace_aws.settings import PredictSettings
+from headrace_aws.shared_state import SharedState
 from headrace_aws.telemetry import Telemetry
 
 settings = PredictSettings.read(os.environ)
 logger = Logger()
 primary = SageMakerPrimary(prefix=settings.prefix, calls=BoundedCalls())
+state = SharedState(table=settings.state_table, pepper_secret=settings.pepper_secret)
 app = create_app(
     Services(
         catalog=load(Path(settings.catalog).read_text(encoding="utf-8")),
         primary=primary,
         stand_in=LambdaStandIn(function=settings.fallback_function, calls=BoundedCalls()),
         inputs=InputsBucket(settings.inputs_bucket, calls=BoundedCalls()),
+        policy=lambda: state.policy,
+        idempotency=state.idempotency,
+        callers=IamCallers(
+            grants=GrantsTable(settings.keys_table),
+            revocations=RevocationsTable(settings.keys_table),
+            wall=time.time,
+        ),
+        jobs=state.jobs(bucket=settings.jobs_bucket, queue=settings.jobs_queue),
         clock=time.monotonic,
-        report=Telemetry(logger, Metrics()).report,
+        sleep=time.sleep,
+        report=Telemetry(logger, Metrics(), store_failures=state.take_failures).report,
     )
 )
 # Without a lifespan: Mangum would run start-up and shutdown around every invocation.
@@ -42,6 +56,7 @@ _serve = Mangum(app, lifespan="off")
 def _warm() -> None:
     """Make what every inference needs, before the first request's deadline starts to run."""
     primary.warm()
+    state.warm()
 
 
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in {"provisioned-concurrency", "snap-start"}:
@@ -54,4 +69,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if event.get("httpMethod") == "POST":
         with suppress(Exception):  # the call itself will meet the same trouble, where it is answered for
             _warm()
-    return _serve(trust_host(event), context)
+    return _serve(trust_path(event), context)

@@ -59,10 +59,19 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {
             "description": operation.answer,
-            "headers": _answer_headers(inference=method == "POST"),
+            "headers": _answer_headers(inference=method == "POST" and operation.tag != "models"),
             "content": {media: {"schema": schema} for media, schema in operation.response.items()},
         }
     }
+    if operation.deferrable:
+        responses["202"] = {
+            "description": "Accepted for later, as the caller prefers: see `Location`.",
+            "headers": {
+                "location": {"description": "Where the job is.", "schema": {"type": "string"}},
+                **_retry_headers(),
+            },
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}},
+        }
     for status in sorted(statuses):
         # The gateway refuses before any route is known, in one form for all of them.
         schema = {"anyOf": [error, {"$ref": "#/components/schemas/Error"}]} if protocol else error

@@ -1,13 +1,29 @@
 """What each route takes and answers, as the OpenAPI document tells it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from functions.predict.schemas.answers import ClassificationResponse, DetectionResponse, Model, ModelList
-from functions.predict.schemas.requests import ClassificationRequest, DetectionRequest
+from functions.predict.needs import (
+    COST_CLASS_HEADER,
+    GROUP,
+    GROUP_HEADER,
+    HARDWARE_HEADER,
+    LANGUAGE_HEADER,
+    LANGUAGES_MAX,
+)
+from functions.predict.schemas.answers import (
+    ClassificationResponse,
+    DetectionResponse,
+    Model,
+    ModelList,
+    RouteResponse,
+)
+from functions.predict.schemas.requests import ClassificationRequest, DetectionRequest, RouteRequest
 from headrace.deadline import ASKED_MIN_MS
+from headrace.job_states import JobState
+from headrace.jobs import WAIT_MAX_S
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 from headrace.tensors import DATATYPES
 
@@ -20,6 +36,8 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     DetectionResponse,
     Model,
     ModelList,
+    RouteRequest,
+    RouteResponse,
 )
 
 
@@ -73,6 +91,25 @@ PROTOCOL_SCHEMAS: dict[str, Schema] = {
     "InferenceResponse": _object(
         {"model_name": _TEXT, "model_version": _TEXT, "outputs": {"type": "array", "items": _ref("Tensor")}}, id=_TEXT
     ),
+    "Job": _object(
+        {
+            "id": _TEXT,
+            "object": _TEXT,
+            "state": {"type": "string", "enum": list(get_args(JobState))},
+            "created_at": {"type": "integer"},
+            "expires_at": {"type": "integer"},
+            "code": _NULLABLE_TEXT,
+            "result": {
+                "anyOf": [
+                    {"type": "null"},
+                    _object(
+                        {"status": {"type": "integer"}, "headers": {"type": "object"}, "body": {}},
+                        body_base64=_TEXT,
+                    ),
+                ]
+            },
+        }
+    ),
     "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": {"type": "array", "items": _TEXT}}),
     "ModelMetadata": _object(
         {
@@ -99,6 +136,11 @@ class Operation:
     parameters: tuple[Schema, ...] = ()
     errors: tuple[str, ...] = ()
 
+    @property
+    def deferrable(self) -> bool:
+        """Whether a job may be taken instead of the answer."""
+        return _ASYNC in self.parameters
+
 
 def _parameter(where: str, name: str, schema: Schema, text: str) -> Schema:
     return {"in": where, "name": name, "required": where == "path", "schema": schema, "description": text}
@@ -124,7 +166,46 @@ _STICKY = _parameter(
     {"type": "string", "maxLength": 128},
     "Requests with one key go to one version.",
 )
-_INFERENCE_HEADERS = (_TIMEOUT, _PIN, _STICKY)
+_WISHES = (
+    _parameter(
+        "header",
+        HARDWARE_HEADER,
+        {"type": "string", "enum": ["gpu", "cpu"]},
+        "Only versions on this hardware may answer.",
+    ),
+    _parameter(
+        "header",
+        COST_CLASS_HEADER,
+        {"type": "integer", "minimum": 0, "maximum": 9},
+        "Only versions of this cost class or a cheaper one may answer.",
+    ),
+    _parameter(
+        "header",
+        LANGUAGE_HEADER,
+        {"type": "string", "maxLength": 256},
+        f"Language tags, at most {LANGUAGES_MAX}, with commas between: only versions that serve them all may answer.",
+    ),
+    _parameter(
+        "header",
+        GROUP_HEADER,
+        {"type": "string", "pattern": f"^{GROUP}$"},
+        "The experiment group that the caller is in.",
+    ),
+)
+_WAIT = _parameter(
+    "header",
+    "prefer",
+    {"type": "string", "pattern": "^wait=[0-9]{1,4}$"},
+    f"RFC 7240: `wait=N` answers when the job is over, or after N seconds; at most {WAIT_MAX_S:.0f}.",
+)
+_ASYNC = _parameter(
+    "header",
+    "prefer",
+    {"type": "string", "pattern": "^respond-async(, ?wait=[0-9]{1,4})?$"},
+    "RFC 7240: `respond-async` takes a job (202) instead of the answer; with `wait=N` only if there is none in time.",
+)
+_JOB_ID = _parameter("path", "job", {"type": "string", "minLength": 1}, "From the 202's Location.")
+_INFERENCE_HEADERS = (_TIMEOUT, _PIN, _STICKY, _ASYNC, *_WISHES)
 _INFERENCE_ERRORS = ("400", "404", "413", "415", "503")
 _IMAGE_QUERY = (
     _parameter("query", "model", {"type": "string", "minLength": 1, "maxLength": 32}, "For a raw image."),
@@ -184,6 +265,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         parameters=(*_IMAGE_QUERY, *_INFERENCE_HEADERS),
         errors=_INFERENCE_ERRORS,
     ),
+    ("GET", "/v1/jobs/{job}"): Operation(
+        "get_job",
+        "jobs",
+        "What became of a request that was accepted for later",
+        "Its state, and the answer once it is done.",
+        {JSON: _ref("Job")},
+        parameters=(_JOB_ID, _WAIT),
+        errors=("400", "404", "503"),
+    ),
     ("GET", "/v1/models"): Operation(
         "list_models", "models", "List the models", "Every model and its limits.", {JSON: _ref("ModelList")}
     ),
@@ -195,6 +285,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {JSON: _ref("Model")},
         parameters=(_MODEL,),
         errors=("404",),
+    ),
+    ("POST", "/v1/route"): Operation(
+        "route",
+        "models",
+        "Explain which target a request would get",
+        "The target, what stands in for it, and why not the others. Nothing is asked and nothing is paid.",
+        {JSON: _ref("RouteResponse")},
+        request={JSON: _ref("RouteRequest")},
+        parameters=(_STICKY,),
+        errors=("400", "404", "413", "415"),
     ),
     ("GET", "/v2"): _protocol("server", "What this server is", _ref("ServerMetadata")),
     ("GET", "/v2/health/live"): _protocol("live", "Whether it lives", _object({"live": {"type": "boolean"}})),

@@ -1,29 +1,56 @@
-"""What every inference route does once its body is checked: choose the version, walk the ladder, say what served."""
+"""What every inference route does once its body is checked: choose the version, run the policy, say what served."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from functions.predict.call import VERSION_HEADER, Call
+from functions.predict.call import Call
+from functions.predict.needs import need_of
 from functions.predict.services import Services
+from headrace.attempts import Tried
+from headrace.capabilities import PINNED, Need, route, rung_name, why_not_rung
 from headrace.catalog import Endpoint, Version
+from headrace.errors import Forbidden, HeadraceError, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.predict import Answer, predict
-from headrace.routing import choose_version
+from headrace.invocation import Answer, Invocation, invoke
+from headrace.plans import Plan
+from headrace.steps import run
+from headrace_aws.performer import Performer
 
 T = TypeVar("T")
 
 SERVED_BY_HEADER = "x-headrace-served-by"
 DEGRADED_HEADER = "x-headrace-degraded"
+CACHE_HEADER = "cache-status"
+"""RFC 9211, the Cache-Status HTTP response header field."""
 
 
-def choose(call: Call, endpoint: Endpoint, *, pinned: str | None = None) -> Version:
-    """The version for this caller; `pinned` is a version that the path names.
+class AsJob(HeadraceError):
+    """Not a failure: the request is in order, and its caller would rather have the answer later."""
+
+    code = "as_job"
+
+
+def plan_of(call: Call, services: Services) -> Plan:
+    """The caller's plan.
 
     Raises:
-        UnknownTarget: there is no such version.
-        InvalidRequest: the version header cannot name one.
+        Forbidden: the credential names one that is not declared.
     """
-    return choose_version(endpoint, caller=call.sticky_key, pinned=pinned or call.pinned)
+    plan = services.catalog.plans.get(call.principal.plan)
+    if plan is None:
+        raise Forbidden("This credential's plan is not known here: ask your operator.", code="unknown_plan")
+    return plan
+
+
+def choose(call: Call, services: Services, endpoint: Endpoint, need: Need) -> Version:
+    """The version for this caller and this need.
+
+    Raises:
+        UnknownTarget: no such version, or none that fits the wishes.
+        Forbidden: the caller may use none of them.
+        InvalidRequest: the input is too large for all of them, or a header is wrong.
+    """
+    return route(endpoint, need, caller=call.sticky_key, principal=call.principal, plan=plan_of(call, services))
 
 
 def serve(
@@ -32,46 +59,114 @@ def serve(
     request: InferenceRequest,
     *,
     endpoint: Endpoint,
-    version: Version,
     read: Callable[[InferenceResponse], T],
-    pinned: bool,
+    items: int,
+    text_chars: int | None = None,
+    pinned: str | None = None,
     binary_output: bool = False,
 ) -> Answer[T]:
     """The answer; its headers and record are set on the call.
 
     The calls behind this block: a Lambda environment serves one request at a time, so there is nothing to yield to.
 
+    Args:
+        call: the request in progress.
+        services: ports, catalog and policy.
+        request: the checked tensors.
+        endpoint: what is asked.
+        read: turns a response into a value, or raises `InvalidAnswer`.
+        items: how many things are asked for.
+        text_chars: the length of the longest text, where there is text.
+        pinned: a version that the path names; the header may name one too.
+        binary_output: whether raw tensors are wanted.
+
     Raises:
-        HeadraceError: as `headrace.predict.predict` does.
+        HeadraceError: as `headrace.invocation.invoke` does, and `AsJob` when the caller prefers that.
     """
-    call.record.update(endpoint=endpoint.name, task=endpoint.task, version=version.name, tenant=call.principal.tenant)
+    principal, plan = call.principal, plan_of(call, services)
+    need = need_of(
+        call.request.headers,
+        items=items,
+        text_chars=text_chars,
+        payload_bytes=call.record.get("bytes_in", 0),
+        pinned=pinned or call.pinned,
+    )
+    version = choose(call, services, endpoint, need)
+    deadline = call.deadline(endpoint)
+    call.record.update(
+        endpoint=endpoint.name, task=endpoint.task, version=version.name, tenant=principal.tenant, plan=plan.name
+    )
+    if services.jobs is not None and call.preference.respond_async and not call.preference.wait_s:
+        raise AsJob("The caller prefers the answer later.")
+
+    against = [(rung, why_not_rung(endpoint, rung, need, principal=principal, plan=plan)) for rung in endpoint.ladder]
+    invocation = Invocation(
+        request=request,
+        endpoint=endpoint,
+        version=version,
+        ladder=tuple(rung for rung, reason in against if not reason),
+        tenant=principal.tenant,
+        plan=plan,
+        tier_max=max(each.tier for each in services.catalog.plans.values()),
+        deadline=deadline,
+        read=read,
+        items=items,
+        client_retry=call.client_retry,
+        cache_use=call.cache_use,
+        refused=tuple(
+            Tried(rung_name(endpoint, rung), reason) for rung, reason in against if reason and reason != PINNED
+        ),
+    )
+    performer = Performer(
+        primary=services.primary,
+        stand_in=services.stand_in,
+        request=request,
+        endpoint=endpoint,
+        tier=plan.tier,
+        binary_output=binary_output,
+        clock=services.clock,
+        sleep=services.sleep,
+    )
     before = services.clock()
     try:
-        answer = predict(
-            request,
-            endpoint=endpoint,
-            version=version,
-            deadline=call.deadline(endpoint),
-            read=read,
-            primary=services.primary,
-            stand_in=services.stand_in,
-            clock=services.clock,
-            fall_back=not pinned,
-            binary_output=binary_output,
-        )
+        answer = run(invoke(invocation, services.policy()), perform=performer.perform)
     finally:
         call.target_s = services.clock() - before
-    call.answer_headers[SERVED_BY_HEADER] = answer.served_by
-    if answer.degraded:
-        call.answer_headers[DEGRADED_HEADER] = answer.degraded
-    call.record.update(
-        served_by=answer.served_by,
-        degraded=answer.degraded,
-        attempts=[(attempt.target, attempt.outcome, round(attempt.seconds * 1000, 2)) for attempt in answer.attempts],
-    )
+    _tell(call, answer)
     return answer
 
 
-def is_pinned(call: Call) -> bool:
-    """Whether the caller insists on a version, and so refuses any stand-in."""
-    return VERSION_HEADER in call.request.headers
+def _tell(call: Call, answer: Answer[Any]) -> None:
+    headers = call.answer_headers
+    headers[SERVED_BY_HEADER] = answer.served_by
+    if answer.degraded:
+        headers[DEGRADED_HEADER] = answer.degraded
+    if answer.cache:
+        headers[CACHE_HEADER] = {
+            "hit": "headrace; hit",
+            "miss": "headrace; fwd=miss",
+            "stale": "headrace; hit; ttl=-1",
+        }[answer.cache]
+    if answer.cache in {"hit", "stale"}:
+        headers["age"] = str(round(answer.age_s))
+    if answer.rate is not None:
+        headers["ratelimit-limit"] = str(answer.rate.limit)
+        headers["ratelimit-remaining"] = str(answer.rate.remaining)
+        headers["ratelimit-reset"] = str(max(0, round(answer.rate.reset_s)))
+    call.record.update(
+        served_by=answer.served_by,
+        degraded=answer.degraded,
+        cache=answer.cache,
+        attempts=[(each.target, each.outcome, round(each.seconds * 1000, 2)) for each in answer.attempts],
+        hedged=any(each.hedged for each in answer.attempts),
+    )
+
+
+def check_hosted(endpoint: Endpoint, version: str | None) -> None:
+    """Refuse a version that callers cannot ask for, before anything is read for it.
+
+    Raises:
+        UnknownTarget: there is none of that name, or it answers only when the endpoint cannot.
+    """
+    if version is not None and endpoint.version(version).hosting != "endpoint":
+        raise UnknownTarget("That version answers only when the endpoint cannot.", code="version_not_found")

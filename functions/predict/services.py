@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace.catalog import Catalog
-from headrace.predict import Primary, StandIn
+from headrace.idempotency import Idempotency
+from headrace.identity import Principal
+from headrace.invocation import Policy
+from headrace.jobs import Jobs
+from headrace.targets import Primary, StandIn
 
 
 class Inputs(Protocol):
@@ -17,13 +21,33 @@ class Inputs(Protocol):
         """The object's bytes, if it is below the tenant's prefix."""
 
 
+class Callers(Protocol):
+    """Who an IAM identity is to this platform."""
+
+    def principal(self, identity: Mapping[str, Any]) -> Principal:
+        """The caller behind `requestContext.identity`, which API Gateway verified.
+
+        Raises:
+            Forbidden: AWS knows it, and we do not.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Ports, catalog, clock, and where a finished request is reported."""
+    """Ports, catalog, policy, clock, and where a finished request is reported.
+
+    `policy` is made when first asked for, and not in a snapshot that many processes start from. Without `jobs` nothing
+    is deferred.
+    """
 
     catalog: Catalog
     primary: Primary
     stand_in: StandIn
     inputs: Inputs
+    policy: Callable[[], Policy]
+    idempotency: Idempotency
+    callers: Callers
+    jobs: Jobs | None
     clock: Callable[[], float]
+    sleep: Callable[[float], None]
     report: Callable[[dict[str, Any]], None]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from headrace.declaration.files import read_declarations
+from headrace.declaration.files import read_declarations, read_plans
 from headrace.declaration.page import write_page
 from tests.contract.api_compatibility import breaking_changes
 
@@ -25,7 +25,7 @@ def test_the_written_documents_are_current() -> None:
     printed = subprocess.run([sys.executable, "-m", "functions.predict"], capture_output=True, check=True, cwd=ROOT)
     assert json.loads(printed.stdout) == DOCUMENT
     page = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")
-    assert page == write_page(read_declarations(ROOT / "endpoints"))
+    assert page == write_page(read_declarations(ROOT / "endpoints"), read_plans(ROOT / "endpoints"))
 
 
 def test_the_document_is_openapi() -> None:

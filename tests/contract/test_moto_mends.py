@@ -72,13 +72,22 @@ def invocations() -> Iterator[Invocations]:
 
 
 @pytest.fixture(scope="module")
-def moto_url(invocations: Invocations, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def moto_faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which DynamoDB's faults are asked for."""
+    return tmp_path_factory.mktemp("moto") / "faults.json"
+
+
+@pytest.fixture(scope="module")
+def moto_url(invocations: Invocations, moto_faults: Path) -> Iterator[str]:
     """The mended moto, in a process of its own."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("moto") / "moto.log"
+    log = moto_faults.with_name("moto.log")
     log.touch()
-    command = (sys.executable, "-m", "infra_local.moto_server", "--port", str(port), "--lambda-url", invocations.url)
+    command = (
+        *(sys.executable, "-m", "infra_local.moto_server", "--port", str(port)),
+        *("--lambda-url", invocations.url, "--faults", str(moto_faults)),
+    )
     environment = {**base_environment(), "PYTHONPATH": str(ROOT)}
     with asyncio.Runner() as runner:
         child = runner.run(start_child("moto", command, environment=environment, folder=Path(ROOT), log=log))
@@ -93,7 +102,7 @@ def moto_url(invocations: Invocations, tmp_path_factory: pytest.TempPathFactory)
         runner.run(child.stop(grace_s=2))
 
 
-def client(service: str, url: str) -> Any:
+def client(service: str, url: str, *, read_timeout: float = 60.0) -> Any:
     """Makes a boto3 client of the mended moto."""
     return boto3.client(  # type: ignore[call-overload]
         service,
@@ -101,7 +110,7 @@ def client(service: str, url: str) -> Any:
         region_name="us-east-1",
         aws_access_key_id="x",
         aws_secret_access_key="x",
-        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=16),
+        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=16, read_timeout=read_timeout),
     )
 
 

@@ -57,6 +57,12 @@ slo: {latency_p99_ms: 300, availability: 0.99}
 limits: {max_image_bytes: 4194304, max_pixels: 40000000}
 """
 
+PLANS = """\
+api: headrace/v1
+plans:
+  standard: {tier: 5, concurrency: 64, rate: {per_second: 200, burst: 400}}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Synthesised:
@@ -81,11 +87,12 @@ class Synthesised:
 
 
 def write_declarations(folder: Path) -> Path:
-    """The two made-up endpoints as a folder of declarations."""
+    """The two made-up endpoints and a plan as a folder of declarations."""
     for name, text in (("sentiment", SENTIMENT), ("detection", DETECTION)):
         (folder / name).mkdir(parents=True)
         (folder / name / "endpoint.yaml").write_text(text, encoding="utf-8")
     (folder / "sentiment" / "rules.py").write_text("", encoding="utf-8")
+    (folder / "plans.yaml").write_text(PLANS, encoding="utf-8")
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
+from headrace.gateway import GATEWAY_REFUSALS, IAM_PREFIX, PUBLIC_PATHS
 from tests.infrastructure.conftest import Synthesised, synthesise
 
 
@@ -74,12 +74,12 @@ def test_the_key_is_administered_by_its_account_alone(synthesised: Synthesised) 
         assert ":root" in json.dumps(statement["Principal"])
 
 
-@pytest.mark.parametrize("function", ["Authorizer", "Predict", "Fallback"])
+@pytest.mark.parametrize("function", ["Authorizer", "Predict", "Fallback", "JobRun"])
 def test_each_function_has_a_role_of_its_own(synthesised: Synthesised, function: str) -> None:
     """No two functions share a role, so that no function inherits another's rights."""
     functions = synthesised.of_type("AWS::Lambda::Function")
     roles = [resource["Properties"]["Role"]["Fn::GetAtt"][0] for resource in functions.values()]
-    assert len(set(roles)) == len(functions) == 3
+    assert len(set(roles)) == len(functions) == 4
     assert [role for role in roles if function in role]
 
 
@@ -104,14 +104,57 @@ def test_predict_may_invoke_only_the_stand_in_and_read_only_tenants_uploads(synt
 
 
 def test_authorizer_may_only_read_keys_and_pepper(synthesised: Synthesised) -> None:
-    """The authorizer reads single items and one secret; it cannot list, write or invoke."""
+    """The authorizer reads named items and one secret; it cannot list, write or invoke."""
     actions = {
         action for statement in _role_statements(synthesised, "Authorizer") for action in _listed(statement["Action"])
     }
     assert actions == {
-        *("dynamodb:GetItem", "secretsmanager:GetSecretValue", "kms:Decrypt"),
+        *("dynamodb:GetItem", "dynamodb:BatchGetItem", "secretsmanager:GetSecretValue", "kms:Decrypt"),
         *("logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"),
     }
+
+
+def _tables(synthesised: Synthesised) -> dict[str, dict[str, Any]]:
+    """The tables' properties by the last word of their names."""
+    return {table["TableName"].rpartition("-")[2]: table for table in synthesised.properties("AWS::DynamoDB::Table")}
+
+
+def test_predict_writes_state_and_only_looks_keys_up(synthesised: Synthesised) -> None:
+    """Predict changes items of the state table and no table; keys it reads by name; of secrets it knows the pepper."""
+    statements = _role_statements(synthesised, "Predict")
+    allowed = {
+        part: {
+            action.partition(":")[2]
+            for statement in statements
+            for action in _listed(statement["Action"])
+            if action.startswith("dynamodb:") and part in json.dumps(statement["Resource"])
+        }
+        for part in ("StateTable", "IdentityKeys")
+    }
+    assert allowed == {
+        "StateTable": {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
+        "IdentityKeys": {"GetItem", "BatchGetItem"},
+    }
+    (secret,) = [each for each in statements if "secretsmanager" in str(each["Action"])]
+    assert secret["Action"] == "secretsmanager:GetSecretValue"
+    assert "Pepper" in json.dumps(secret["Resource"])
+    keyed = {action for each in statements for action in _listed(each["Action"]) if action.startswith("kms:")}
+    assert keyed == {"kms:Decrypt", "kms:GenerateDataKey"}
+
+
+def test_every_dynamodb_right_names_one_table(synthesised: Synthesised) -> None:
+    """No role may touch a table that is not named, nor an index, nor a table's own settings."""
+    statements = [
+        statement
+        for policy in synthesised.properties("AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "dynamodb:" in str(statement["Action"])
+    ]
+    assert len(statements) >= 3
+    for statement in statements:
+        assert list(statement["Resource"]) == ["Fn::GetAtt"]
+        actions = {action.partition(":")[2] for action in _listed(statement["Action"])}
+        assert actions <= {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"}
 
 
 def test_fallback_reads_artifacts_and_nothing_else(synthesised: Synthesised) -> None:
@@ -137,7 +180,7 @@ def test_buckets_are_encrypted_private_and_tls_only(synthesised: Synthesised) ->
         for statement in policy["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Deny" and statement["Condition"].get("Bool") == {"aws:SecureTransport": "false"}
     }
-    assert len(buckets) == 3
+    assert len(buckets) == 4
     assert denied == set(buckets)
     for resource in buckets.values():
         assert resource["Properties"]["BucketEncryption"]
@@ -145,14 +188,36 @@ def test_buckets_are_encrypted_private_and_tls_only(synthesised: Synthesised) ->
 
 
 def test_keys_and_pepper_are_encrypted_with_the_stages_key(synthesised: Synthesised) -> None:
-    """Table and secret use the customer-managed key, which rotates; the table can be restored to any second."""
-    (table,) = synthesised.properties("AWS::DynamoDB::Table")
+    """Tables and secret use the customer-managed key, which rotates; the keys can be restored to any second."""
+    tables = _tables(synthesised)
+    assert set(tables) == {"keys", "state"}
     (secret,) = synthesised.properties("AWS::SecretsManager::Secret")
     (key,) = synthesised.properties("AWS::KMS::Key")
-    assert table["SSESpecification"]["SSEType"] == "KMS"
-    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    for table in tables.values():
+        assert table["SSESpecification"]["SSEType"] == "KMS"
+        assert "Key" in json.dumps(table["SSESpecification"]["KMSMasterKeyId"])
+    assert tables["keys"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert "Key" in json.dumps(secret["KmsKeyId"])
     assert key["EnableKeyRotation"] is True
+
+
+def test_state_expires_and_is_kept_where_data_is_kept(stages: dict[str, Synthesised]) -> None:
+    """What functions share forgets by itself; in production it can be restored, and not be deleted by mistake."""
+    for name, kept in (("dev", False), ("prod", True)):
+        table = _tables(stages[name])["state"]
+        assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+        assert [(part["AttributeName"], part["KeyType"]) for part in table["KeySchema"]] == [
+            *(("pk", "HASH"), ("sk", "RANGE")),
+        ]
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": kept}
+        assert table["DeletionProtectionEnabled"] is kept
+        (policy,) = {
+            resource["DeletionPolicy"]
+            for resource in stages[name].of_type("AWS::DynamoDB::Table").values()
+            if resource["Properties"]["TableName"].endswith("-state")
+        }
+        assert policy == ("Retain" if kept else "Delete")
 
 
 def _path(synthesised: Synthesised, resource_id: Any) -> str:
@@ -163,19 +228,23 @@ def _path(synthesised: Synthesised, resource_id: Any) -> str:
     return f"{_path(synthesised, properties['ParentId'])}/{properties['PathPart']}"
 
 
-def test_every_method_but_the_public_three_asks_the_authorizer(synthesised: Synthesised) -> None:
-    """Open paths are exactly those of `headrace.gateway`; all others name the authorizer, which is never cached."""
+def test_every_method_but_the_public_three_asks_who_calls(synthesised: Synthesised) -> None:
+    """Open paths are exactly those of `headrace.gateway`; signed ones need IAM; all others the uncached authorizer."""
     methods = synthesised.properties("AWS::ApiGateway::Method")
     open_ = {
         (method["HttpMethod"], _path(synthesised, method["ResourceId"]))
         for method in methods
         if method["AuthorizationType"] == "NONE"
     }
-    guarded = [method for method in methods if method["AuthorizationType"] != "NONE"]
+    guarded = {
+        (method["HttpMethod"], _path(synthesised, method["ResourceId"]), method["AuthorizationType"])
+        for method in methods
+        if method["AuthorizationType"] != "NONE"
+    }
     (authorizer,) = synthesised.properties("AWS::ApiGateway::Authorizer")
     assert open_ == {("ANY", path) for path in PUBLIC_PATHS}
-    assert [_path(synthesised, method["ResourceId"]) for method in guarded] == ["/{proxy+}"]
-    assert all(method["AuthorizationType"] == "CUSTOM" and method["AuthorizerId"] for method in guarded)
+    assert guarded == {("ANY", "/{proxy+}", "CUSTOM"), ("ANY", f"{IAM_PREFIX}/{{proxy+}}", "AWS_IAM")}
+    assert all(method["AuthorizerId"] for method in methods if method["AuthorizationType"] == "CUSTOM")
     assert authorizer["Type"] == "REQUEST"
     assert authorizer["AuthorizerResultTtlInSeconds"] == 0
     assert not authorizer.get("IdentitySource")
@@ -215,7 +284,9 @@ def test_the_stage_is_throttled_and_no_plan_pretends_to(stages: dict[str, Synthe
 def test_the_gateways_own_refusals_have_the_platforms_shape(synthesised: Synthesised) -> None:
     """Each is JSON with a stable code, a message and the request id, and quotes nothing of the request."""
     responses = synthesised.properties("AWS::ApiGateway::GatewayResponse")
-    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= {response["ResponseType"] for response in responses}
+    types = {response["ResponseType"] for response in responses}
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= types
+    assert {"ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "MISSING_AUTHENTICATION_TOKEN"} <= types
     for response in responses:
         template = response["ResponseTemplates"]["application/json"]
         error = json.loads(template)["error"]
@@ -301,6 +372,7 @@ def test_volumes_under_our_key_can_be_attached(synthesised: Synthesised) -> None
 def test_the_key_is_for_reading_alone_where_no_volume_takes_it(declared: Path, tmp_path: Path) -> None:
     """An endpoint on instances with local storage alone leaves the models' role with `kms:Decrypt`."""
     shutil.copytree(declared / "sentiment", tmp_path / "endpoints" / "sentiment")
+    shutil.copy(declared / "plans.yaml", tmp_path / "endpoints")
     alone = synthesise("dev", endpoints=tmp_path / "endpoints", folder=tmp_path, checked=False)
     assert _key_actions(alone) == {"kms:Decrypt": None}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace_aws.settings import AuthorizerSettings, FallbackSettings, PredictSettings
+from headrace_aws.settings import AuthorizerSettings, FallbackSettings, JobRunSettings, PredictSettings
+from headrace_aws.telemetry import counts_of
 from infra_cdk.stages import stage_named
 from infra_cdk.synth import warm_functions
 from tests.infrastructure.conftest import Synthesised, synthesise
@@ -20,6 +21,7 @@ SETTINGS: dict[str, type[Any]] = {
     "authorizer": AuthorizerSettings,
     "predict": PredictSettings,
     "fallback": FallbackSettings,
+    "job_run": JobRunSettings,
 }
 
 
@@ -187,11 +189,12 @@ def test_alarms_watch_the_declared_objectives(stages: dict[str, Synthesised]) ->
     "part",
     [
         *("Api5Xx", "AuthorizerThrottles", "AuthorizerDuration", "PredictErrors", "PredictThrottles", "FallbackErrors"),
-        *("Degradedsentiment", "sentimentUnserved"),
+        *("Degradedsentiment", "sentimentUnserved", "Shedsentiment", "StoreFailuressentiment"),
+        *("StateThrottles", "StateErrors"),
     ],
 )
 def test_the_platform_is_watched_too(synthesised: Synthesised, part: str) -> None:
-    """Errors, throttles and degraded answers each have an alarm."""
+    """Errors, throttles, degraded answers, shed requests and a state table in trouble each have an alarm."""
     assert [name for name in synthesised.of_type("AWS::CloudWatch::Alarm") if name.lower().startswith(part.lower())]
 
 
@@ -228,8 +231,53 @@ def test_graphs_read_what_the_functions_are_told_to_count(synthesised: Synthesis
     assert told == {"Headrace"}
     for board in synthesised.properties("AWS::CloudWatch::Dashboard"):
         drawn = json.dumps(board["DashboardBody"]).replace("\\", "")
-        for metric in ("Unserved", "Latency", "Degraded", "Requests"):
+        for metric in (*counts_of({"status": 200}), "StoreFailures", "Latency"):
             assert f'"Headrace","{metric}"' in drawn
+
+
+def test_the_state_table_is_watched_whole(synthesised: Synthesised) -> None:
+    """Throttles of reads and writes, and failures of every operation, are counted for this one table."""
+    alarms = {
+        name: each["Properties"]
+        for name, each in synthesised.of_type("AWS::CloudWatch::Alarm").items()
+        if name.startswith(("StateThrottles", "StateErrors"))
+    }
+    counted = [
+        part["MetricStat"]["Metric"] for each in alarms.values() for part in each["Metrics"] if "MetricStat" in part
+    ]
+    dimensions = [{each["Name"]: each["Value"] for each in metric["Dimensions"]} for metric in counted]
+    assert all("StateTable" in json.dumps(each["TableName"]) for each in dimensions)
+    assert {each["Operation"] for each in dimensions if "Operation" in each} == {
+        *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"),
+    }
+    assert {metric["MetricName"] for metric in counted} == {"ReadThrottleEvents", "WriteThrottleEvents", "SystemErrors"}
+    assert {each["Threshold"] for each in alarms.values()} == {0}
+
+
+def test_only_a_store_that_fails_all_the_time_is_an_alarm(synthesised: Synthesised) -> None:
+    """A call that misses its time now and then is what the policy is made for: five minutes in a row are not."""
+    alarms = synthesised.of_type("AWS::CloudWatch::Alarm")
+    needed = [each["Properties"] for name, each in alarms.items() if name.startswith("StoreFailures")]
+    assert len(needed) == 2
+    for each in needed:
+        assert (each["DatapointsToAlarm"], each["EvaluationPeriods"], each["Threshold"]) == (5, 5, 0)
+
+
+def test_issuers_of_tokens_are_checked_before_deployment() -> None:
+    """A list that the authorizer would refuse at its start is refused when the stage is made; stages trust none yet."""
+    stage = stage_named("prod")
+    assert stage.oidc_issuers == "[]"
+    entry = {
+        "issuer": "https://login.example.com/",
+        "audience": "https://api.example.com",
+        "jwks_uri": "https://login.example.com/keys",
+        "tenants": ["acme"],
+        "default_plan": "standard",
+    }
+    assert replace(stage, oidc_issuers=json.dumps([entry])).oidc_issuers
+    for wrong in ([{**entry, "jwks_uri": "http://login.example.com/keys"}], [{**entry, "issuer": "x" * 3000}]):
+        with pytest.raises(ValueError, match="issuers"):
+            replace(stage, oidc_issuers=json.dumps(wrong))
 
 
 def test_each_endpoint_has_a_dashboard(synthesised: Synthesised) -> None:
@@ -244,6 +292,7 @@ def test_a_third_endpoint_is_one_folder(declared: Path, tmp_path: Path) -> None:
     for source in declared.glob("*/*"):
         (folder / source.parent.name).mkdir(parents=True, exist_ok=True)
         (folder / source.parent.name / source.name).write_bytes(source.read_bytes())
+    (folder / "plans.yaml").write_bytes((declared / "plans.yaml").read_bytes())
     text = (declared / "detection" / "endpoint.yaml").read_text(encoding="utf-8")
     (folder / "third").mkdir()
     (folder / "third" / "endpoint.yaml").write_text(text.replace("name: detection", "name: third"), encoding="utf-8")

@@ -12,7 +12,7 @@ from infra_cdk.app import ROOT
 from infra_cdk.function_code import serving_parts, zip_excludes
 from infra_cdk.layers import CORE_EXCLUDE, Bundling, CopiedBundle
 
-FUNCTIONS = ("authorizer", "predict", "fallback")
+FUNCTIONS = ("authorizer", "predict", "fallback", "job_run")
 OURS = ("functions", "endpoints", "headrace", "headrace_aws")
 
 
@@ -33,7 +33,7 @@ def _sources(folder: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("function", ["authorizer", "predict"])
+@pytest.mark.parametrize("function", ["authorizer", "predict", "job_run"])
 def test_a_functions_zip_is_its_folder(function: str, tmp_path: Path) -> None:
     """Nothing of another function, of the repository or of a cache gets in, and nothing of the folder is missing."""
     files = _bundle(ROOT, zip_excludes(function, root=ROOT), tmp_path / "zip")

@@ -6,7 +6,7 @@ from functions.predict.bodies import check_declared_size, read_json
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.schemas.requests import ClassificationRequest
-from functions.predict.serve import choose, is_pinned, serve
+from functions.predict.serve import serve
 from functions.predict.services import Services
 from headrace.errors import InvalidRequest
 from headrace.tasks import text_classification
@@ -33,9 +33,9 @@ async def classify(call: Call, services: Services) -> Response:
         services,
         request,
         endpoint=endpoint,
-        version=choose(call, endpoint),
         read=lambda response: text_classification.read(response, endpoint=endpoint, items=len(texts)),
-        pinned=is_pinned(call),
+        items=len(texts),
+        text_chars=max(map(len, texts)),
     )
     document = {
         "id": f"cls-{call.request_id}",

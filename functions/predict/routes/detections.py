@@ -8,7 +8,7 @@ from functions.predict.bodies import check_declared_size, checked, media_type, r
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.schemas.requests import Base64Image, DetectionOptions, DetectionRequest
-from functions.predict.serve import choose, is_pinned, serve
+from functions.predict.serve import serve
 from functions.predict.services import Services
 from headrace.catalog import Endpoint
 from headrace.errors import InvalidRequest, UnsupportedMedia
@@ -51,9 +51,8 @@ async def detect(call: Call, services: Services) -> Response:
             max_pixels=endpoint.limits.max_pixels,
         ),
         endpoint=endpoint,
-        version=choose(call, endpoint),
         read=object_detection.read,
-        pinned=is_pinned(call),
+        items=1,
     )
     found = answer.value
     document = {

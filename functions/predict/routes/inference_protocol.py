@@ -10,7 +10,7 @@ from typing import Any
 from functions.predict.bodies import media_type, read_body
 from functions.predict.call import Call
 from functions.predict.lean import Response
-from functions.predict.serve import choose, is_pinned, serve
+from functions.predict.serve import check_hosted, serve
 from functions.predict.services import Services
 from headrace import oip
 from headrace.catalog import Endpoint
@@ -66,7 +66,7 @@ async def infer(call: Call, services: Services) -> Response:
     endpoint = services.catalog.endpoint(call.request.path_params["model"])
     principal.require_invoke(endpoint.name)
     in_path = call.request.path_params.get("version")
-    version = choose(call, endpoint, pinned=in_path)
+    check_hosted(endpoint, in_path or call.pinned)
     body = await read_body(call, bytes_max=min(endpoint.limits.max_payload_bytes, PAYLOAD_MAX_BYTES))
     request = oip.read_request(body, head_bytes=_head_bytes(call), bytes_max=PAYLOAD_MAX_BYTES)
     _check(request, endpoint)
@@ -78,9 +78,10 @@ async def infer(call: Call, services: Services) -> Response:
         services,
         request,
         endpoint=endpoint,
-        version=version,
         read=lambda response: _checked_answer(response, request, endpoint),
-        pinned=bool(in_path) or is_pinned(call),
+        items=call.record["items"],
+        text_chars=_text_chars(request, endpoint),
+        pinned=in_path,
         binary_output=_wants_binary(request),
     )
     served = answer.served_by.partition("/")[2]
@@ -95,8 +96,14 @@ async def infer(call: Call, services: Services) -> Response:
 def _endpoint(call: Call, services: Services) -> Endpoint:
     endpoint = services.catalog.endpoint(call.request.path_params["model"])
     if (version := call.request.path_params.get("version")) is not None:
-        choose(call, endpoint, pinned=version)
+        check_hosted(endpoint, version)
     return endpoint
+
+
+def _text_chars(request: InferenceRequest, endpoint: Endpoint) -> int | None:
+    if endpoint.task != TEXT_CLASSIFICATION:
+        return None
+    return max(len(element.decode()) for element in oip.bytes_elements(request.inputs[0]))
 
 
 def _head_bytes(call: Call) -> int | None:

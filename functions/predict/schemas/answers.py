@@ -93,3 +93,35 @@ class ModelList(BaseModel):
 
     object: str
     data: list[Model]
+
+
+class Considered(BaseModel):
+    """A target, whether it might serve the request, and why it does not; null for what does."""
+
+    target: str
+    eligible: bool
+    reason: str | None
+
+
+class Refusal(BaseModel):
+    """The error that the request would get."""
+
+    status: int
+    code: str
+    message: str
+
+
+class RouteResponse(BaseModel):
+    """What a request would get: `target` first, then `ladder` in its order. `refusal` is null when it would be served.
+
+    Limits, load and failures of the moment have no part in it.
+    """
+
+    object: str
+    model: str
+    target: str | None
+    ladder: list[str]
+    considered: list[Considered]
+    plan: str
+    tier: int
+    refusal: Refusal | None

@@ -4,13 +4,17 @@ Their validators are built by the first request that needs one: a cold start tha
 for detections.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from functions.predict.needs import GROUP, LANGUAGE_TAG, LANGUAGES_MAX
+from headrace.tasks.contracts import TASKS
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 
 ITEMS_MAX = 10_000
+TEXT_MAX_CHARS = 1_000_000_000
+BYTES_MAX = 1_000_000_000_000
 
 
 def _whole(value: object) -> object:
@@ -62,3 +66,22 @@ class DetectionRequest(DetectionOptions):
     model_config = ConfigDict(strict=True)
 
     image: Base64Image | S3Image
+
+
+class RouteRequest(Body):
+    """A request described instead of sent: its model or its task (or both), what it holds, and its wishes.
+
+    `text_chars` is of the longest text. `languages` are language tags, of which only the first part matters.
+    """
+
+    task: Annotated[str, Field(max_length=64, json_schema_extra={"enum": sorted(TASKS)})] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    items: Annotated[int, Field(ge=1, le=ITEMS_MAX), BeforeValidator(_whole)] = 1
+    text_chars: Annotated[int, Field(ge=0, le=TEXT_MAX_CHARS), BeforeValidator(_whole)] | None = None
+    payload_bytes: Annotated[int, Field(ge=0, le=BYTES_MAX), BeforeValidator(_whole)] = 0
+    languages: Annotated[list[Annotated[str, Field(pattern=f"^{LANGUAGE_TAG}$")]], Field(max_length=LANGUAGES_MAX)] = []
+    hardware: Literal["gpu", "cpu"] | None = None
+    cost_class_max: Annotated[int, Field(ge=0, le=9), BeforeValidator(_whole)] | None = None
+    group: Annotated[str, Field(pattern=f"^{GROUP}$")] | None = None
+    version: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,30}$")] | None = None
+    sticky_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None

@@ -12,13 +12,20 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import pytest_asyncio
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from headrace.gateway import GATEWAY_REFUSALS
 from infra_local.front import BODY_BYTES_MAX, Front
+from infra_local.front_signature import AccessKey
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.lambda_host import LambdaHost
 
 TOYS = Path(__file__).with_name("functions")
 GOOD = {"x-api-key": "good"}
+SIGNER = AccessKey(id="AKIDEXAMPLE", secret="very secret", role="caller", session="here")
 pytestmark = pytest.mark.asyncio
 
 
@@ -32,7 +39,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     await host.start()
     await host.first_starts()
     paths = frozenset({"/open"})
-    made = Front(host, predict="proxy", authorizer="authorize", public_paths=paths, timeout_s=2)
+    made = Front(host, predict="proxy", authorizer="authorize", public_paths=paths, access_keys=(SIGNER,), timeout_s=2)
     await made.start(0)
     yield made
     await made.stop()
@@ -188,3 +195,79 @@ async def test_what_is_no_http_is_refused_without_an_echo(
     assert b"x-amzn-requestid" in head.lower()
     assert json.loads(body) == {"message": "Bad Request"}
     assert "private-marker" not in caplog.text
+
+
+def send_signed(
+    url: str,
+    *,
+    method: str = "POST",
+    body: bytes | None = b'{"a": 1}',
+    secret: str = SIGNER.secret,
+    region: str = "us-east-1",
+    then: dict[str, str] | None = None,
+    sent: bytes | None = None,
+) -> tuple[int, Any]:
+    """Signs as any AWS SDK does and sends over urllib3; ``then`` and ``sent`` are changed after signing."""
+    request = AWSRequest(method=method, url=url, data=body, headers={"content-type": "application/json"})
+    SigV4Auth(Credentials(SIGNER.id, secret), "execute-api", region).add_auth(request)
+    headers = {**dict(request.headers.items()), **(then or {})}
+    with urllib3.PoolManager() as pool:
+        answer = pool.request(method, url, body=body if sent is None else sent, headers=headers)
+        return answer.status, json.loads(answer.data)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/aws/v1/classify?q=2&q=1&a%20b=c%2Fd&e=", b'{"a": 1}'), ("/aws/v2/models/a%20b/infer", None)],
+)
+async def test_signed_requests_reach_the_function_with_their_caller(
+    front: Front, path: str, body: bytes | None
+) -> None:
+    """Botocore's own signer is understood, whatever stands in path, query and body, and the signature stays behind."""
+    status, event = await asyncio.to_thread(send_signed, front.url + path, body=body)
+    assert status == 200
+    assert (event["resource"], event["path"]) == ("/aws/{proxy+}", path.partition("?")[0])
+    assert event["pathParameters"]["proxy"].startswith("v")
+    identity = event["requestContext"]["identity"]
+    assert identity["userArn"] == "arn:aws:sts::123456789012:assumed-role/caller/here"
+    assert (identity["accountId"], identity["accessKey"]) == ("123456789012", SIGNER.id)
+    assert identity["caller"].endswith(":here")
+    assert "authorizer" not in event["requestContext"]
+    assert "authorization" not in {name.lower() for name in event["headers"]}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"secret": "another"},
+        {"region": "eu-west-1"},
+        {"sent": b'{"a": 2}'},
+        {"then": {"content-type": "text/plain"}},
+        {"then": {"X-Amz-Date": "20200101T000000Z"}},
+        {"then": {"X-Amz-Security-Token": "made up"}},
+        {"then": {"Authorization": "Bearer key"}},
+        {"then": {"Authorization": ""}},
+    ],
+)
+async def test_what_is_not_signed_as_it_stands_is_refused(front: Front, changed: dict[str, Any]) -> None:
+    """Another secret, region, body, header or date, a made-up token, or no signature: 403, and nothing runs."""
+    status, answer = await asyncio.to_thread(lambda: send_signed(front.url + "/aws/v1/x", **changed))
+    assert status == 403
+    assert "message" in answer
+
+
+async def test_an_api_key_opens_nothing_below_the_signed_path(front: Front) -> None:
+    """Below /aws the authorizer is not asked, so a key in its header is no signature; /aws itself is no path."""
+    for path in ("/aws/v1/models", "/aws", "/aws/"):
+        status, headers, body = await call(front, path, headers=GOOD)
+        assert (status, json.loads(body)) == (403, {"message": "Missing Authentication Token"})
+        assert headers["x-amzn-errortype"] == "MissingAuthenticationTokenException"
+
+
+async def test_refused_signatures_have_words_of_ours(front: Front) -> None:
+    """With the platform's gateway responses in place, a bad signature is told in the shape of every other error."""
+    front._words = GATEWAY_REFUSALS
+    status, answer = await asyncio.to_thread(lambda: send_signed(front.url + "/aws/v1/x", secret="another"))
+    assert (status, answer["error"]["code"]) == (403, "invalid_signature")
+    status, answer = await asyncio.to_thread(lambda: send_signed(front.url + "/aws/v1/x", then={"Authorization": ""}))
+    assert (status, answer["error"]["code"]) == (403, "route_not_found_or_unsigned")

@@ -17,6 +17,11 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
 
 from infra_local.threaded import ThreadedStack
 from tests.integration.local.toy_endpoint import write_toy_endpoint
@@ -74,6 +79,12 @@ def clear(stack: ThreadedStack) -> Iterator[None]:
     stack.fault(clear=True)
 
 
+def stack_folder(stack: ThreadedStack) -> Path:
+    """The folder of the toy's first version."""
+    folder: Path = stack._arguments["artifacts"]
+    return folder / "toy" / "v1"
+
+
 def infer(stack: ThreadedStack) -> Answer:
     """Asks the toy endpoint to double 1, 2, 3."""
     return send(stack.url, "POST", "/v2/models/toy/infer", key=stack.api_key, body={"inputs": [INPUT]})
@@ -116,6 +127,20 @@ def test_unmodified_boto3_sees_the_account(stack: ThreadedStack, monkeypatch: py
     assert invoked["FunctionError"] == "Unhandled"
 
 
+def test_an_unmodified_signer_calls_as_the_demo_tenant(stack: ThreadedStack) -> None:
+    """With the printed credentials a signed request passes the front, is found in the keys table, and is answered."""
+    environment = stack.environment()
+    credentials = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    url, body = f"{stack.url}/aws/v2/models/toy/infer", json.dumps({"inputs": [INPUT]}).encode()
+    request = AWSRequest("POST", url, data=body, headers={"content-type": "application/json"})
+    SigV4Auth(credentials, "execute-api", environment["AWS_REGION"]).add_auth(request)
+    with urllib3.PoolManager() as pool:
+        answer = pool.request("POST", url, body=body, headers=dict(request.headers.items()))
+        assert (answer.status, json.loads(answer.data)["outputs"][0]["data"]) == (200, [2.0, 4.0, 6.0])
+        unsigned = pool.request("POST", url, body=body, headers={"x-api-key": stack.api_key})
+    assert (unsigned.status, json.loads(unsigned.data)["error"]["type"]) == (403, "authentication_error")
+
+
 @pytest.mark.parametrize("kind", ["throttle", "5xx", "unavailable", "garbage", "wrong_shape"])
 def test_rules_answer_when_the_endpoint_cannot(stack: ThreadedStack, clear: None, kind: str) -> None:
     """Each fault of the endpoint leads down the ladder, and the answer says so."""
@@ -136,6 +161,34 @@ def test_killed_model_comes_back_and_nobody_gets_an_error(stack: ThreadedStack) 
         assert answer.status == 200
         seen.append(answer.served_by)
     assert any("rules" in served_by for served_by in seen)
+
+
+def test_a_damaged_artifact_is_never_served(stack: ThreadedStack) -> None:
+    """A serving process that finds its artifact damaged does not come up; callers get rules until it is whole again."""
+    artifact = stack_folder(stack) / "model.onnx"
+    whole = artifact.read_bytes()
+    (before,) = stack.process_ids()["serving-toy-v1"]
+    stack.fault(endpoint="toy", kind="corrupt", variant="v1", count=2)
+    seen: list[Answer] = []
+    while not (seen and seen[-1].served_by.startswith("toy/v1")) or stack.process_ids()["serving-toy-v1"] == [before]:
+        seen.append(infer(stack))
+    assert {answer.status for answer in seen} == {200}
+    assert any("rules" in answer.served_by for answer in seen)
+    assert artifact.read_bytes() == whole
+
+
+def test_dynamodb_has_bad_days_too(stack: ThreadedStack, clear: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of one table strikes unmodified boto3 there, spares the other table, and can be cleared."""
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    database = boto3.session.Session().client("dynamodb", config=Config(retries={"total_max_attempts": 1}))
+    item = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    stack.fault(endpoint="dynamodb", kind="throttle", variant="state")
+    with pytest.raises(database.exceptions.ProvisionedThroughputExceededException):
+        database.put_item(TableName="headrace-local-state", Item=item)
+    database.get_item(TableName="headrace-local-keys", Key={"pk": {"S": "a"}})
+    stack.fault(endpoint="dynamodb", clear=True)
+    database.put_item(TableName="headrace-local-state", Item=item)
 
 
 def test_killed_moto_comes_back_with_the_same_key(stack: ThreadedStack) -> None:
@@ -213,6 +266,10 @@ def test_supervisor_prints_serves_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert json.loads(command_line(tmp_path, "replay", str(tmp_path / "predict" / "healthz.json")))["statusCode"] == 200
     assert json.loads(command_line(tmp_path, "fault", "toy", "hang", "--count", "2"))[0]["kind"] == "hang"
     assert json.loads(command_line(tmp_path, "fault", "toy", "clear")) == []
+    asked = command_line(tmp_path, "fault", "dynamodb", "latency", "--variant", "keys", "--latency-ms", "50")
+    assert json.loads(asked)[0]["variant"] == "keys"
+    assert json.loads(command_line(tmp_path, "fault", "clear")) == []
+    assert "HEADRACE_STATE_TABLE=headrace-local-state" in command_line(tmp_path, "environment")
     assert json.loads(command_line(tmp_path, "status"))["serving"]["serving-toy-v1"] == "ready"
     children = everyone(tmp_path)
     assert len(children) >= 5

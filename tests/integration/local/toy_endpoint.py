@@ -25,6 +25,12 @@ fallback:
   - {{kind: rules, timeout_ms: 4000}}
 """
 
+_PLANS = """\
+api: headrace/v1
+plans:
+  standard: {tier: 5, concurrency: 64, rate: {per_second: 200, burst: 400}}
+"""
+
 _RULES = '''\
 """Three times nothing."""
 
@@ -42,6 +48,7 @@ def write_toy_endpoint(folder: Path, name: str = "toy") -> tuple[Path, Path]:
     (endpoints / name).mkdir(parents=True)
     (endpoints / name / "endpoint.yaml").write_text(_DECLARATION.format(name=name, **digests))
     (endpoints / name / "rules.py").write_text(_RULES)
+    (endpoints / "plans.yaml").write_text(_PLANS)
     return endpoints, artifacts
 
 

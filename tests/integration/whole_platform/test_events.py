@@ -22,6 +22,7 @@ PREDICT_STATUSES = {
     "detect-corrupt-image": 400,
     "detect-wrong-type": 415,
     "list-models": 200,
+    "route": 200,
     "infer": 200,
     "model-metadata": 200,
     "healthz": 200,
@@ -29,7 +30,16 @@ PREDICT_STATUSES = {
     "no-identity": 401,
     "no-such-path": 404,
 }
-AUTHORIZER_REFUSES = {"no-key", "unknown-key", "malformed-key"}
+AUTHORIZER_REFUSES = {
+    *("no-key", "unknown-key", "malformed-key"),
+    *("unsigned-token", "unknown-issuer-token", "huge-token"),
+}
+JOB_RUN_LEAVES = {
+    "unknown-job": [],
+    "not-ours": ["059f36b4-87a3-44ab-83d2-661970000002"],
+    "mixed-batch": ["059f36b4-87a3-44ab-83d2-661970000004"],
+}
+"""By event, the messages that are to be delivered again: a job that is not known any more is no reason."""
 FALLBACK_KEYS = {"cpu": "body", "rules": "body", "malformed-request": "refused"}
 
 
@@ -37,6 +47,7 @@ def test_every_event_has_its_expectation() -> None:
     """An event that no test knows would rot; here it fails."""
     names = {path.relative_to(EVENTS).with_suffix("").as_posix() for path in EVENTS.rglob("*.json")}
     known = {f"predict/{name}" for name in PREDICT_STATUSES} | {f"authorizer/{name}" for name in AUTHORIZER_REFUSES}
+    known |= {f"job_run/{name}" for name in JOB_RUN_LEAVES}
     assert names == known | {f"fallback/{name}" for name in FALLBACK_KEYS}
 
 
@@ -61,7 +72,7 @@ def test_predict(platform: Platform, name: str, status: int) -> None:
 
 @pytest.mark.parametrize("name", sorted(AUTHORIZER_REFUSES))
 def test_authorizer(platform: Platform, name: str) -> None:
-    """No key, an unknown one and something else altogether are refused in API Gateway's one word."""
+    """No key, an unknown one, and tokens that nobody we know signed are refused in API Gateway's one word."""
     failed, answer = invoke(platform, EVENTS / "authorizer" / f"{name}.json")
     assert failed
     assert answer["errorMessage"] == "Unauthorized"
@@ -77,3 +88,11 @@ def test_fallback(platform: Platform, name: str, key: str) -> None:
         outputs = {output["name"]: output for output in json.loads(base64.b64decode(answer["body"]))["outputs"]}
         assert outputs["label"]["data"][0] == "positive"
         assert outputs["probabilities"]["shape"] == [outputs["label"]["shape"][0], 3]
+
+
+@pytest.mark.parametrize(("name", "left"), JOB_RUN_LEAVES.items(), ids=list(JOB_RUN_LEAVES))
+def test_job_run(platform: Platform, name: str, left: list[str]) -> None:
+    """Of a batch, exactly the messages that must come again are named; the function itself does not fail."""
+    failed, answer = invoke(platform, EVENTS / "job_run" / f"{name}.json")
+    assert not failed, answer
+    assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == left

@@ -4,15 +4,20 @@ import base64
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from mangum import Mangum
 
 from functions.predict.app import create_app
 from functions.predict.services import Services
-from functions.predict.trusted_host import trust_host
+from functions.predict.trusted_path import trust_path
 from headrace.catalog import Catalog
+from headrace.fake_idempotency import FakeIdempotencyStore
+from headrace.fake_policy import FakeCallers, FakeStores
 from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency import Idempotency
+from headrace.jobs import Jobs
 
 EVENTS = Path(__file__).parents[3] / "events"
 
@@ -49,15 +54,45 @@ class Gateway:
     stand_in: FakeStandIn = field(default_factory=FakeStandIn)
     inputs: FakeInputs = field(default_factory=FakeInputs)
     records: list[dict[str, Any]] = field(default_factory=list)
+    stores: FakeStores = field(default_factory=FakeStores)
+    idempotency: FakeIdempotencyStore = field(default_factory=FakeIdempotencyStore)
+    callers: FakeCallers = field(default_factory=FakeCallers)
+    jobs: Jobs | None = None
+    plan: str = "standard"
+    now: float = 1_000_000.0
 
     def __post_init__(self) -> None:
         """Wire the application."""
-        services = Services(self.catalog, self.primary, self.stand_in, self.inputs, lambda: 0.0, self.records.append)
+        self._wire()
+
+    def set_jobs(self, jobs: Jobs) -> None:
+        """Take requests for later from now on."""
+        self.jobs = jobs
+        self._wire()
+
+    def _wire(self) -> None:
+        policy = self.stores.policy(clock=lambda: self.now)
+        services = Services(
+            catalog=self.catalog,
+            primary=self.primary,
+            stand_in=self.stand_in,
+            inputs=self.inputs,
+            policy=lambda: policy,
+            idempotency=Idempotency(store=self.idempotency, wall=lambda: self.now, token=lambda: token_hex(4)),
+            callers=self.callers,
+            jobs=self.jobs,
+            clock=lambda: self.now,
+            sleep=self._sleep,
+            report=self.records.append,
+        )
         self._handler = Mangum(create_app(services), lifespan="off")
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
 
     def send(self, event: dict[str, Any]) -> Answer:
         """Hand an event to the handler."""
-        answer = self._handler(trust_host(event), Context())  # type: ignore[arg-type]
+        answer = self._handler(trust_path(event), Context())  # type: ignore[arg-type]
         body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
         headers = {**answer.get("headers", {}), **{k: v[-1] for k, v in answer.get("multiValueHeaders", {}).items()}}
         return Answer(answer["statusCode"], headers, body)
@@ -85,7 +120,22 @@ class Gateway:
             multiValueQueryStringParameters={k: [v] for k, v in (query or {}).items()},
             body=base64.b64encode(body).decode(),
         )
-        event["requestContext"]["authorizer"].update(scopes=scopes, tenant=tenant)
+        event["requestContext"]["authorizer"].update(scopes=scopes, tenant=tenant, plan=self.plan)
+        return self.send(event)
+
+    def get(self, path: str, *, tenant: str = "acme") -> Answer:
+        """Get a path."""
+        event = event_of("list-models")
+        event.update(path=path)
+        event["requestContext"]["authorizer"].update(tenant=tenant, plan=self.plan)
+        return self.send(event)
+
+    def post_signed(self, path: str, body: dict[str, Any], *, user_arn: str) -> Answer:
+        """Post to the IAM method, as the gateway hands it over after checking the signature."""
+        event = event_of("classify")
+        event.update(path=path, body=base64.b64encode(json.dumps(body).encode()).decode())
+        del event["requestContext"]["authorizer"]
+        event["requestContext"]["identity"]["userArn"] = user_arn
         return self.send(event)
 
 

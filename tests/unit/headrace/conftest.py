@@ -4,19 +4,21 @@ import pytest
 
 from headrace.catalog import Catalog, Endpoint
 from headrace.declaration.compile import compile_catalog
-from headrace.declaration.parse import parse_declaration
-from tests.unit.headrace.declarations import DETECTION, SENTIMENT
+from headrace.declaration.parse import parse_declaration, parse_plans
+from tests.unit.headrace.declarations import DETECTION, PLANS, SENTIMENT
 
 
 @pytest.fixture
 def catalog() -> Catalog:
-    """A text classifier and a detector."""
+    """A text classifier and a detector, and three plans."""
     declarations = []
     for text in (SENTIMENT, DETECTION):
         declaration, problems = parse_declaration(text, source="endpoint.yaml")
         assert declaration is not None, problems
         declarations.append(declaration)
-    return compile_catalog(declarations)
+    plans, problems = parse_plans(PLANS, source="plans.yaml")
+    assert plans is not None, problems
+    return compile_catalog(declarations, plans)
 
 
 @pytest.fixture

@@ -39,3 +39,15 @@ limits: {{max_items: 1, max_image_bytes: 1000000, max_pixels: 40000000}}
 fallback:
   - {{kind: cpu, version: lite, timeout_ms: 1500}}
 """
+
+PLANS = """\
+api: headrace/v1
+plans:
+  free:
+    tier: 0
+    concurrency: 2
+    rate: {per_second: 1, burst: 5}
+    budgets: [{unit: gpu_ms, amount: 1000, per: hour}]
+  standard: {tier: 5, concurrency: 64, rate: {per_second: 200, burst: 400}}
+  premium: {tier: 9, concurrency: 512, rate: {per_second: 2000, burst: 4000}}
+"""

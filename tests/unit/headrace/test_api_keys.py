@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.api_keys import KeyRecord, mint, presented_key, verify
 from headrace.errors import Forbidden, Unauthenticated
 from headrace.fakes import FakeKeyStore
-from headrace.identity import Principal
+from headrace.identity import Principal, is_scope
 
 PEPPER = b"p" * 32
 
@@ -108,6 +108,7 @@ def test_no_key_is_unauthenticated(headers: dict[str, str]) -> None:
         ({"tenant": "Acme Ltd"}, "tenant"),
         ({"scopes": frozenset({"root"})}, "unknown scopes"),
         ({"pepper": b"x"}, "pepper"),
+        ({"plan": "gold plan"}, "plan"),
     ],
 )
 def test_refuses_to_mint_what_could_not_be_used(changes: dict[str, object], message: str) -> None:
@@ -133,3 +134,15 @@ def test_scopes_deny_by_default() -> None:
         principal.require_invoke("detection")
     with pytest.raises(Forbidden):
         principal.require_read()
+
+
+@pytest.mark.parametrize("scope", ["invoke:", "invoke:a read", "invoke:a\n", "INVOKE", "", "invoke:*"])
+def test_a_scope_is_one_name(scope: str) -> None:
+    """Scopes travel joined by spaces: one that holds a space would be two."""
+    assert not is_scope(scope)
+
+
+@pytest.mark.parametrize("scope", ["invoke", "read", "invoke:sentiment", "invoke:detection"])
+def test_scopes_that_there_are(scope: str) -> None:
+    """Reading, calling every model, calling one."""
+    assert is_scope(scope)

@@ -10,7 +10,7 @@ from headrace.declaration.__main__ import main
 from headrace.declaration.files import read_declarations
 from headrace.declaration.parse import TEXT_MAX_CHARS, parse_declaration
 from headrace.errors import InvalidDeclarations
-from tests.unit.headrace.declarations import DETECTION, SENTIMENT
+from tests.unit.headrace.declarations import DETECTION, PLANS, SENTIMENT
 
 
 def problems_of(text: str) -> list[str]:
@@ -149,9 +149,21 @@ def test_an_empty_folder_is_a_problem(tmp_path: Path) -> None:
         read_declarations(tmp_path)
 
 
+def test_problems_of_the_plans_come_with_those_of_the_endpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command reports a missing `plans.yaml` beside a broken endpoint: one run tells everything."""
+    write(tmp_path, broken="a: [")
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "plans.yaml:1: no such file: write" in said
+    assert "broken/endpoint.yaml:1: not YAML" in said
+
+
 def test_the_command_writes_the_catalog(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m headrace.declaration` exits 0 with a loadable file, or 1 with the problems on standard error."""
     folder = write(tmp_path / "x", detection=DETECTION) if (tmp_path / "x").mkdir() is None else tmp_path
+    (folder / "plans.yaml").write_text(PLANS, encoding="utf-8")
     assert main([str(folder), "-o", str(tmp_path / "out" / "catalog.json")]) == 0
     assert set(catalogs.load((tmp_path / "out" / "catalog.json").read_text()).endpoints) == {"detection"}
     assert main([str(tmp_path)]) == 1

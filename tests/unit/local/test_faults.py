@@ -6,7 +6,7 @@ import pytest
 
 from infra_local.faults import FaultBook, misshape, parse_fault
 
-ENDPOINTS = {"toy": ["a", "b"]}
+ENDPOINTS = {"toy": ["a", "b"], "dynamodb": ["state", "keys"]}
 
 
 def test_count_and_seconds_end_a_fault() -> None:
@@ -36,7 +36,9 @@ def test_rate_variant_and_endpoint_choose_requests() -> None:
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ({"endpoint": "x", "kind": "hang"}, "choose one of toy"),
+        ({"endpoint": "x", "kind": "hang"}, "choose one of toy, dynamodb"),
+        ({"endpoint": "dynamodb", "kind": "garbage"}, "choose one of latency, throttle, 5xx, unavailable, hang$"),
+        ({"endpoint": "dynamodb", "kind": "hang", "count": 1}, "say seconds"),
         ({"endpoint": "toy", "kind": "flood"}, "choose one of latency"),
         ({"endpoint": "toy", "kind": "hang", "variant": "c"}, "choose one of a, b"),
         ({"endpoint": "toy", "kind": "hang", "rate": 2}, "between 0 and 1"),

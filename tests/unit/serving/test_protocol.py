@@ -207,3 +207,64 @@ def test_draining_answers_what_was_received() -> None:
     assert wire.written.count(b"HTTP/1.1 200 OK") == 3
     assert wire.written.count(b"connection: close") == 1
     assert wire.closed
+
+
+LARGE = (
+    b"POST /invocations HTTP/1.1\r\nHost: a\r\n" + b"X-A: %b\r\n" % (b"b" * 20_000) + b"Content-Length: 50000\r\n\r\n"
+) + b"c" * 50_000
+
+
+@pytest.mark.parametrize("cut", [1, 10, 200, 19_000, 20_060, 20_100, 70_000, len(LARGE) - 1])
+@pytest.mark.parametrize("again", [0, 7, 60, 19_500])
+def test_only_the_unfinished_head_is_counted(cut: int, again: int) -> None:
+    """Bodies and whole requests before a head that arrives in pieces do not count against its limit."""
+    seen: list[Exchange] = []
+    connection, wire, _ = connect(seen.append)
+    raw = LARGE * 2
+    for piece in (raw[: len(LARGE) + cut], raw[len(LARGE) + cut :][:again], raw[len(LARGE) + cut + again :]):
+        connection.data_received(piece)
+    assert seen[0].refusal is None
+    seen[0].reply(200, b"{}")
+    assert [exchange.refusal for exchange in seen] == [None, None]
+    assert not wire.closed
+
+
+CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+
+
+@pytest.mark.parametrize(
+    "endless", [CHUNKED + b"0\r\nX-T: ", CHUNKED + b"3;", b"GET /ping HTTP/1.1\r\nX-A: "], ids=["trailer", "extension", "head"]
+)
+def test_endless_lines_are_refused(endless: bytes) -> None:
+    """A header, trailer or chunk extension that never ends is refused soon after the limit."""
+    seen: list[Exchange] = []
+    connection, _, _ = connect(seen.append)
+    connection.data_received(endless)
+    for _ in range(HEAD_BYTES_MAX // 1024 + 2):
+        connection.data_received(b"a" * 1024)
+    assert [exchange.refusal and exchange.refusal[0] for exchange in seen] == [431]
+
+
+def test_trailers_change_nothing() -> None:
+    """Fields after a chunked body neither replace nor add headers; too many are refused."""
+    seen: list[Exchange] = []
+    connection, _, _ = connect(seen.append)
+    connection.data_received(CHUNKED + b"0\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n")
+    assert (seen[0].body, seen[0].headers) == (b"abc", {})
+    seen[0].reply(200, b"{}")
+    connection.data_received(CHUNKED + b"0\r\n" + b"X-T: b\r\n" * 5000 + b"\r\n")
+    assert seen[1].refusal is not None
+    assert seen[1].refusal[0] == 431
+
+
+def test_draining_answers_what_was_received() -> None:
+    """Requests wholly received before the drain are all answered; the last answer closes the connection."""
+    seen: list[Exchange] = []
+    connection, wire, host = connect(seen.append)
+    connection.data_received(REQUEST * 3)
+    host.draining = True
+    for number in range(3):
+        seen[number].reply(200, b"{}")
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 3
+    assert wire.written.count(b"connection: close") == 1
+    assert wire.closed

@@ -12,22 +12,22 @@ import hashlib
 import hmac
 import re
 from base64 import b32encode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.errors import Unauthenticated
-from headrace.identity import INVOKE, SCOPES, Principal
+from headrace.identity import INVOKE, SCOPES, Principal, is_plan, is_scope, is_tenant
 
 ID_BYTES = 10
 """16 characters in base32: letters and digits only, so that an id is never taken for an option on a command line."""
 SECRET_BYTES = 32
 PEPPER_BYTES_MIN = 32
+KEY_PREFIX = "hr_"
 CACHE_TTL_S = 20.0
-"""A revoked key works at most this long on a warm authorizer, whose own answer the gateway does not cache."""
+"""A revoked credential works at most this long on a warm authorizer, whose own answer the gateway does not cache."""
 
 _KEY = re.compile(r"hr_([a-z2-7]{16})_([A-Za-z0-9_-]{43})")
-_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ABSENT_MAC = "0" * 64
 _REFUSAL = "Unauthorized"
 
@@ -74,9 +74,11 @@ def mint(
     Raises:
         ValueError: the tenant's name, a scope or the pepper cannot be used.
     """
-    if not _TENANT.fullmatch(tenant):
+    if not is_tenant(tenant):
         raise ValueError("tenant must be 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit")
-    if unknown := sorted(s for s in scopes if s not in SCOPES and not s.startswith(f"{INVOKE}:")):
+    if not is_plan(plan):
+        raise ValueError("plan must be 1 to 63 of a-z, 0-9, '-' and '_', beginning with a letter or digit")
+    if unknown := sorted(scope for scope in scopes if not is_scope(scope)):
         raise ValueError(f"unknown scopes {', '.join(unknown)}: use {', '.join(sorted(SCOPES))} or {INVOKE}:<model>")
     if len(pepper) < PEPPER_BYTES_MIN:
         raise ValueError(f"the pepper must hold at least {PEPPER_BYTES_MIN} bytes")
@@ -95,7 +97,13 @@ def mint(
 
 
 def verify(presented: str, *, store: KeyStore, pepper: bytes, now: int) -> Principal:
-    """The caller behind a presented key.
+    """The caller behind a presented key. See `verified`."""
+    record = verified(presented, store=store, pepper=pepper, now=now)
+    return Principal(tenant=record.tenant, plan=record.plan, scopes=record.scopes, key_id=record.key_id)
+
+
+def verified(presented: str, *, store: KeyStore, pepper: bytes, now: int) -> KeyRecord:
+    """The record of a presented key that is good.
 
     Raises:
         Unauthenticated: malformed, unknown, wrong, expired or revoked; the message never says which.
@@ -107,11 +115,11 @@ def verify(presented: str, *, store: KeyStore, pepper: bytes, now: int) -> Princ
     right = hmac.compare_digest(_mac(pepper, key_id, secret), record.mac if record else _ABSENT_MAC)
     if record is None or not right or record.revoked_at or (record.expires_at and now >= record.expires_at):
         raise Unauthenticated(_REFUSAL)
-    return Principal(tenant=record.tenant, plan=record.plan, scopes=record.scopes, key_id=record.key_id)
+    return record
 
 
-def presented_key(headers: dict[str, str]) -> str:
-    """The key in a request's headers (names in lower case): `x-api-key`, or `Authorization: Bearer`.
+def presented_key(headers: Mapping[str, str]) -> str:
+    """The credential in a request's headers (names in lower case): `x-api-key`, or `Authorization: Bearer`.
 
     Raises:
         Unauthenticated: neither is there.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from headrace.errors import UnknownTarget
-from headrace.plans import Cost, Plan
+from headrace.plans import Budget, Cost, Plan, Rate
 from headrace.tensors import TensorSpec
 
 FORMAT = 2
@@ -151,6 +151,11 @@ class Catalog:
             raise UnknownTarget("There is no such model; GET /v1/models lists those you may use.")
         return found
 
+    @property
+    def tier_max(self) -> int:
+        """The highest tier in use, which is turned away last; 0 without plans."""
+        return max((plan.tier for plan in self.plans.values()), default=0)
+
     def for_task(self, task: str, name: str | None) -> Endpoint:
         """The endpoint that serves `task`: the one called `name`, else the declared default, else the only one.
 
@@ -171,7 +176,11 @@ class Catalog:
 
 def dump(catalog: Catalog) -> str:
     """The catalog as canonical JSON."""
-    document = {"format": FORMAT, "endpoints": [asdict(endpoint) for endpoint in catalog.endpoints.values()]}
+    document = {
+        "format": FORMAT,
+        "endpoints": [asdict(endpoint) for endpoint in catalog.endpoints.values()],
+        "plans": [asdict(plan) for plan in catalog.plans.values()],
+    }
     return json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n"
 
 
@@ -184,7 +193,10 @@ def load(text: str) -> Catalog:
     document = json.loads(text)
     if document.get("format") != FORMAT:
         raise ValueError(f"catalog format {document.get('format')!r} is not {FORMAT}: compile the declarations again")
-    return Catalog({fields["name"]: _endpoint(fields) for fields in document["endpoints"]})
+    return Catalog(
+        {fields["name"]: _endpoint(fields) for fields in document["endpoints"]},
+        {fields["name"]: _plan(fields) for fields in document["plans"]},
+    )
 
 
 def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -198,8 +210,26 @@ def _endpoint(fields: dict[str, Any]) -> Endpoint:
             "labels": tuple(fields["labels"]),
             "inputs": _specs(fields["inputs"]),
             "outputs": _specs(fields["outputs"]),
-            "versions": tuple(Version(**row) for row in fields["versions"]),
+            "versions": tuple(_version(row) for row in fields["versions"]),
             "limits": Limits(**fields["limits"]),
             "ladder": tuple(Rung(**row) for row in fields["ladder"]),
+            "cost": _cost(fields["cost"]),
+            "cache": CacheRules(**fields["cache"]) if fields["cache"] else None,
         }
     )
+
+
+def _version(fields: dict[str, Any]) -> Version:
+    said: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields["capabilities"].items()
+    }
+    return Version(**{**fields, "capabilities": Capabilities(**said), "cost": _cost(fields["cost"])})
+
+
+def _cost(fields: dict[str, Any] | None) -> Cost | None:
+    return None if fields is None else Cost(**fields)
+
+
+def _plan(fields: dict[str, Any]) -> Plan:
+    budgets = tuple(Budget(**row) for row in fields["budgets"])
+    return Plan(**{**fields, "rate": Rate(**fields["rate"]), "budgets": budgets})

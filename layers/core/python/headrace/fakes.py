@@ -12,6 +12,7 @@ from headrace.api_keys import KeyRecord
 from headrace.catalog import Endpoint, Rung, Version
 from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge, TargetUnavailable, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
+from headrace.steps import Outcome, Outcomes, Target
 
 Respond = Callable[[InferenceRequest], InferenceResponse]
 
@@ -34,11 +35,29 @@ class FakePrimary:
         request: InferenceRequest,
         *,
         timeout_s: float,
+        tier: int,
         binary_output: bool = False,
     ) -> InferenceResponse:
-        """See `headrace.predict.Primary.invoke`."""
-        del endpoint, version, timeout_s, binary_output
+        """See `headrace.targets.Primary.invoke`."""
+        del endpoint, version, timeout_s, tier, binary_output
         return self.respond(request)
+
+    def race(
+        self,
+        endpoint: Endpoint,
+        version: Version,
+        request: InferenceRequest,
+        *,
+        timeout_s: float,
+        after_s: float,
+        may_start: Callable[[], bool],
+        tier: int,
+        binary_output: bool = False,
+    ) -> Outcomes:
+        """See `headrace.targets.Primary.race`: a call that takes no time is never hedged."""
+        del after_s, may_start
+        response = self.invoke(endpoint, version, request, timeout_s=timeout_s, tier=tier, binary_output=binary_output)
+        return (Outcome(Target(endpoint.name, "primary", version.name), 0.0, response=response),)
 
 
 @dataclass(slots=True)
@@ -50,7 +69,7 @@ class FakeStandIn:
     def invoke(
         self, endpoint: Endpoint, rung: Rung, request: InferenceRequest, *, timeout_s: float
     ) -> InferenceResponse:
-        """See `headrace.predict.StandIn.invoke`."""
+        """See `headrace.targets.StandIn.invoke`."""
         del endpoint, timeout_s
         return self.respond.get(rung.kind, unavailable)(request)
 

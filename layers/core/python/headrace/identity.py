@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from headrace.errors import Forbidden
@@ -11,6 +12,25 @@ INVOKE = "invoke"
 READ = "read"
 """List models and read their metadata."""
 SCOPES = frozenset({INVOKE, READ})
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_PLAN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_ONE_MODEL = re.compile(rf"{INVOKE}:[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}")
+
+
+def is_tenant(name: str) -> bool:
+    """Whether this can name a tenant: 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit."""
+    return _TENANT.fullmatch(name) is not None
+
+
+def is_plan(name: str) -> bool:
+    """Whether this can name a plan; whether there is one of that name is the catalog's word."""
+    return _PLAN.fullmatch(name) is not None
+
+
+def is_scope(text: str) -> bool:
+    """Whether this is one scope. Never true of two in one text: scopes travel joined by spaces."""
+    return text in SCOPES or _ONE_MODEL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,7 @@ class Principal:
             Forbidden: the caller has neither `invoke` nor `invoke:<endpoint>`.
         """
         if not self.may_invoke(endpoint):
-            raise Forbidden(f"This key lacks the scope {INVOKE}:{endpoint}.")
+            raise Forbidden(f"This caller lacks the scope {INVOKE}:{endpoint}.")
 
     def require_read(self) -> None:
         """Deny by default.
@@ -42,4 +62,4 @@ class Principal:
             Forbidden: the caller lacks `read`.
         """
         if READ not in self.scopes:
-            raise Forbidden(f"This key lacks the scope {READ}.")
+            raise Forbidden(f"This caller lacks the scope {READ}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 
 from headrace.catalog import Endpoint, Version
 from headrace.errors import UnknownTarget
@@ -32,8 +33,21 @@ def choose_version(endpoint: Endpoint, *, caller: str, pinned: str | None) -> Ve
         if version.hosting != "endpoint":
             raise UnknownTarget("That version answers only when the endpoint cannot.", code="version_not_found")
         return version
-    candidates = [version for version in endpoint.hosted if version.weight > 0]
-    return max(candidates, key=lambda version: _score(f"{endpoint.name}\0{version.name}\0{caller}", version.weight))
+    return draw(endpoint.hosted, endpoint=endpoint.name, caller=caller)
+
+
+def draw(versions: Iterable[Version], *, endpoint: str, caller: str) -> Version:
+    """One of the versions whose weight is above 0: the share of each is its weight among those given.
+
+    Leaving a version out moves only the callers that would have drawn it.
+
+    Args:
+        versions: those that may serve; one at least has a weight above 0.
+        endpoint: the name of their endpoint, so that a caller's draws on two endpoints are independent.
+        caller: what the draw sticks to.
+    """
+    candidates = [version for version in versions if version.weight > 0]
+    return max(candidates, key=lambda version: _score(f"{endpoint}\0{version.name}\0{caller}", version.weight))
 
 
 def _score(key: str, weight: int) -> float:

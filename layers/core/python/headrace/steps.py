@@ -29,7 +29,17 @@ class Target:
     @property
     def name(self) -> str:
         """As answers and logs call it: `<endpoint>/<version>`, or `<endpoint>/<kind>` for the stand-in function."""
-        return f"{self.endpoint}/{self.version if self.kind in {'primary', 'variant'} else self.kind}"
+        return f"{self.endpoint}/{self.version if self.hosted else self.kind}"
+
+    @property
+    def hosted(self) -> bool:
+        """Whether it runs on the endpoint's instances."""
+        return self.kind in {"primary", "variant"}
+
+    @property
+    def watched_as(self) -> str:
+        """The name under which its health is kept: what stands before the slash shares capacity, a stand-in does not."""
+        return self.name if self.hosted else f"{self.endpoint}.{self.kind}/{self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +52,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Ask `call`; when it has not answered after `after_s`, ask `hedge` too. The first good answer wins."""
+    """Ask; when there is no answer after `after_s`, ask the same once more. The first good answer wins.
+
+    `may_start` is asked at that moment, and not before: a hedge is paid for when it is sent.
+    """
 
     call: Call
-    hedge: Call
     after_s: float
+    may_start: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ Step = Call | Race | Pause
 class Outcome:
     """What came of one call: a response or a failure, and how long it took.
 
-    `cancelled` is the loser of a race: nobody knows how it would have ended.
+    `cancelled` is the loser of a race: nobody knows how it would have ended. `second` says that it was the hedge.
     """
 
     target: Target
@@ -71,6 +84,7 @@ class Outcome:
     response: InferenceResponse | None = None
     failure: AttemptFailed | None = None
     cancelled: bool = False
+    second: bool = False
 
 
 Outcomes = tuple[Outcome, ...]

@@ -44,12 +44,21 @@ class BoundedCalls:
             AttemptTimedOut: `timeout_s` passed first.
             TargetUnavailable: too many earlier calls still hang.
         """
-        if not self._free.acquire(blocking=False):
-            raise TargetUnavailable("Too many calls are still waiting for this target.")
-        future: Future[T] = self._threads.submit(call)
-        future.add_done_callback(lambda _: self._free.release())
+        future = self.start(call)
         try:
             return future.result(timeout_s)
         except FutureTimeout:
             future.cancel()
             raise AttemptTimedOut("The target did not answer in time.") from None
+
+    def start(self, call: Callable[[], T]) -> Future[T]:
+        """The call under way; whoever waits for it bounds the time.
+
+        Raises:
+            TargetUnavailable: too many earlier calls still hang.
+        """
+        if not self._free.acquire(blocking=False):
+            raise TargetUnavailable("Too many calls are still waiting for this target.")
+        future: Future[T] = self._threads.submit(call)
+        future.add_done_callback(lambda _: self._free.release())
+        return future

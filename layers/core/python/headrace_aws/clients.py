@@ -48,3 +48,9 @@ def client(service: str, *, read_timeout_s: float) -> Any:
             retries={"total_max_attempts": 1, "mode": "standard"},
         ),
     )
+
+
+def error_code(error: Exception) -> str:
+    """The service's own code in what botocore raised, or the name of the failure; neither quotes what was sent."""
+    code: str = (getattr(error, "response", None) or {}).get("Error", {}).get("Code", type(error).__name__)
+    return code

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.api_keys import KeyRecord
-from headrace_aws.clients import client
-
-READ_TIMEOUT_S = 2.0
+from headrace_aws.keys_items import ConditionFailed, KeysItems, key
 
 
 class KeyExists(RuntimeError):
@@ -18,16 +16,15 @@ class KeysTable:
     """See `headrace.api_keys.KeyStore`."""
 
     def __init__(self, table: str) -> None:
-        self._table = table
-
-    @property
-    def _dynamodb(self) -> Any:
-        return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
+        self._items = KeysItems(table)
 
     def get(self, key_id: str) -> KeyRecord | None:
-        """The record, or None."""
-        # A consistent read: a key that was revoked a moment ago must not come back from a lagging replica.
-        item = self._dynamodb.get_item(TableName=self._table, Key=_key(key_id), ConsistentRead=True).get("Item")
+        """The record, or None.
+
+        Raises:
+            StoreUnavailable: it cannot be told.
+        """
+        item = self._items.get(_pk(key_id))
         return None if item is None else _record(item)
 
     def put(self, record: KeyRecord) -> None:
@@ -35,10 +32,10 @@ class KeysTable:
 
         Raises:
             KeyExists: the id is taken.
+            StoreUnavailable: it may not have been written.
         """
-        dynamodb = self._dynamodb
         item = {
-            **_key(record.key_id),
+            **key(_pk(record.key_id)),
             "mac": {"S": record.mac},
             "tenant": {"S": record.tenant},
             "plan": {"S": record.plan},
@@ -48,28 +45,30 @@ class KeysTable:
             "revoked_at": {"N": str(record.revoked_at)},
         }
         try:
-            dynamodb.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)")
-        except dynamodb.exceptions.ConditionalCheckFailedException:
+            self._items.put(item, ConditionExpression="attribute_not_exists(pk)")
+        except ConditionFailed:
             raise KeyExists(f"key {record.key_id} exists") from None
 
     def revoke(self, key_id: str, *, at: int) -> bool:
-        """Mark a key revoked; False when there is no such key."""
-        dynamodb = self._dynamodb
+        """Mark a key revoked; False when there is no such key.
+
+        Raises:
+            StoreUnavailable: it may not have been marked.
+        """
         try:
-            dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(key_id),
+            self._items.update(
+                _pk(key_id),
                 UpdateExpression="SET revoked_at = :at",
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeValues={":at": {"N": str(at)}},
             )
-        except dynamodb.exceptions.ConditionalCheckFailedException:
+        except ConditionFailed:
             return False
         return True
 
 
-def _key(key_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"key#{key_id}"}}
+def _pk(key_id: str) -> str:
+    return f"key#{key_id}"
 
 
 def _record(item: dict[str, Any]) -> KeyRecord:

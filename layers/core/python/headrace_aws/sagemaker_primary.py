@@ -7,6 +7,7 @@ Source: SageMaker Runtime API, InvokeEndpoint: request syntax and "Errors"; a co
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,17 +19,22 @@ from headrace.errors import (
     InvalidRequest,
     PayloadTooLarge,
     TargetFaulted,
+    TargetSaturated,
     TargetThrottled,
     TargetUnavailable,
     UnsupportedMedia,
 )
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import JSON_TYPE, read_response, write_request
+from headrace.steps import Outcomes, Target
 from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.races import race
 from headrace_aws.signed_calls import SignedCalls
 
 MODEL_MESSAGE_MAX_CHARS = 500
-_OK = 200
+_OK, _UNAVAILABLE = 200, 503
+_SATURATED = frozenset({"overloaded", "deadline_exceeded"})
+"""Why the serving program refuses work: its queue is full, or the deadline would pass in it."""
 _REFUSALS: dict[int, type[InvalidRequest]] = {
     400: InvalidRequest,
     413: PayloadTooLarge,
@@ -71,28 +77,78 @@ class SageMakerPrimary:
         request: InferenceRequest,
         *,
         timeout_s: float,
+        tier: int,
         binary_output: bool = False,
     ) -> InferenceResponse:
-        """See `headrace.predict.Primary.invoke`."""
+        """See `headrace.targets.Primary.invoke`."""
+        post = self._post(endpoint, version, request, timeout_s=timeout_s, tier=tier, binary_output=binary_output)
+        try:
+            return _read(self._calls.run(lambda: post(timeout_s), timeout_s=timeout_s))
+        except HeadraceError:
+            raise
+        except Exception as error:  # noqa: BLE001 - urllib3's errors share no base that is free to import
+            raise failure_of_call(error) from None
+
+    def race(
+        self,
+        endpoint: Endpoint,
+        version: Version,
+        request: InferenceRequest,
+        *,
+        timeout_s: float,
+        after_s: float,
+        may_start: Callable[[], bool],
+        tier: int,
+        binary_output: bool = False,
+    ) -> Outcomes:
+        """See `headrace.targets.Primary.race`.
+
+        The slower call is abandoned, not ended: its thread lives until its own time-out, and the endpoint drops what it
+        has not begun by then.
+        """
+        post = self._post(endpoint, version, request, timeout_s=timeout_s, tier=tier, binary_output=binary_output)
+        return race(
+            lambda limit_s: self._calls.start(lambda: _read(post(limit_s))),
+            target=Target(endpoint.name, "primary", version.name),
+            timeout_s=timeout_s,
+            after_s=after_s,
+            may_start=may_start,
+            failure_of=failure_of_call,
+        )
+
+    def _post(
+        self,
+        endpoint: Endpoint,
+        version: Version,
+        request: InferenceRequest,
+        *,
+        timeout_s: float,
+        tier: int,
+        binary_output: bool,
+    ) -> Callable[[float], tuple[int, dict[str, str], bytes]]:
         content_type, body = write_request(request, binary_output=binary_output)
+        # What could only begin beyond the objective is refused by the endpoint while it waits in line: a queue longer
+        # than that serves nobody in time.
+        patience_ms = min(int(timeout_s * 1000), endpoint.slo_latency_p99_ms)
         path = ("endpoints", f"{self._prefix}-{endpoint.name}", "invocations")
         headers = {
             "content-type": content_type,
             "accept": JSON_TYPE,
             "x-amzn-sagemaker-target-variant": version.name,
-            "x-amzn-sagemaker-custom-attributes": f"headrace-timeout-ms={int(timeout_s * 1000)}",
+            "x-amzn-sagemaker-custom-attributes": f"headrace-timeout-ms={patience_ms},headrace-tier={tier}",
         }
-        try:
-            status, answered, answer = self._calls.run(
-                lambda: self._runtime.post(path, body, headers=headers, timeout_s=timeout_s), timeout_s=timeout_s
-            )
-        except HeadraceError:
-            raise
-        except Exception as error:  # noqa: BLE001 - urllib3's errors share no base that is free to import
-            raise failure_of_call(error) from None
-        if status != _OK:
-            raise failure_of_answer(answered.get("x-amzn-errortype", ""), answer)
-        return read_response(answered.get("content-type", ""), answer)
+
+        def post(limit_s: float) -> tuple[int, dict[str, str], bytes]:
+            return self._runtime.post(path, body, headers=headers, timeout_s=limit_s)
+
+        return post
+
+
+def _read(answered: tuple[int, dict[str, str], bytes]) -> InferenceResponse:
+    status, headers, body = answered
+    if status != _OK:
+        raise failure_of_answer(headers.get("x-amzn-errortype", ""), body)
+    return read_response(headers.get("content-type", ""), body)
 
 
 def failure_of_call(error: Exception) -> HeadraceError:
@@ -130,7 +186,9 @@ def failure_of_answer(error_type: str, body: bytes) -> HeadraceError:
     if refusal := _REFUSALS.get(status):
         message, model_code = _model_error(document.get("OriginalMessage", ""))
         return refusal(message, code=model_code)
-    failure = {429: TargetThrottled, 503: TargetUnavailable, 504: AttemptTimedOut}.get(status, TargetFaulted)
+    if status == _UNAVAILABLE and _model_error(document.get("OriginalMessage", ""))[1] in _SATURATED:
+        return TargetSaturated("The endpoint has more work than it can do in time.")
+    failure = {429: TargetThrottled, _UNAVAILABLE: TargetUnavailable, 504: AttemptTimedOut}.get(status, TargetFaulted)
     return failure(f"The model answered {status}.")
 
 

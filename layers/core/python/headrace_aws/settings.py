@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Self
 
 
@@ -13,24 +13,28 @@ class MissingSettings(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """Fields map to `HEADRACE_<NAME>`; all are required."""
+    """Fields map to `HEADRACE_<NAME>`; those without a default are required, and an empty one counts as missing."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
         """The settings in an environment.
 
         Raises:
-            MissingSettings: some are absent or empty.
+            MissingSettings: some that are required are absent or empty.
         """
         names = {field.name: f"HEADRACE_{field.name.upper()}" for field in fields(cls)}
-        if missing := [name for name in names.values() if not environment.get(name)]:
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if missing := [name for field, name in names.items() if field in required and not environment.get(name)]:
             raise MissingSettings(f"set {', '.join(missing)}")
-        return cls(**{field: environment[name] for field, name in names.items()})
+        return cls(**{field: environment[name] for field, name in names.items() if environment.get(name)})
 
 
 @dataclass(frozen=True, slots=True)
 class PredictSettings(_Settings):
-    """`functions/predict`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path."""
+    """`functions/predict`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path.
+
+    `jobs_queue` is a URL.
+    """
 
     stage: str
     prefix: str
@@ -40,15 +44,18 @@ class PredictSettings(_Settings):
     state_table: str
     keys_table: str
     pepper_secret: str
+    jobs_bucket: str
+    jobs_queue: str
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerSettings(_Settings):
-    """`functions/authorizer`."""
+    """`functions/authorizer`. `oidc_issuers` is the JSON that `headrace.issuers` describes."""
 
     stage: str
     keys_table: str
     pepper_secret: str
+    oidc_issuers: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +66,14 @@ class FallbackSettings(_Settings):
     catalog: str
     artifacts_bucket: str
     rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunSettings(_Settings):
+    """`functions/job_run`. `jobs_queue` is a URL, `predict_function` the ARN of an alias, or a name."""
+
+    stage: str
+    state_table: str
+    jobs_bucket: str
+    jobs_queue: str
+    predict_function: str

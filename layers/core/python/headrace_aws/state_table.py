@@ -30,9 +30,16 @@ class ConditionFailed(Exception):
 class StateTable:
     """DynamoDB's calls on one table, by their own names and arguments."""
 
-    def __init__(self, table: str, *, calls: BoundedCalls | None = None) -> None:
+    def __init__(self, table: str, *, calls: BoundedCalls | None = None, timeout_s: float = CALL_TIMEOUT_S) -> None:
         self.name = table
         self._calls = calls or BoundedCalls()
+        self._timeout_s = timeout_s
+        self._failures = 0
+
+    def take_failures(self) -> int:
+        """How many calls failed since this was asked last. A count for a graph: one lost to a race does no harm."""
+        failures, self._failures = self._failures, 0
+        return failures
 
     def warm(self) -> None:
         """Make the client before a request needs it."""
@@ -111,11 +118,14 @@ class StateTable:
 
     def _call_named(self, action: str, **arguments: Any) -> Any:
         try:
-            return self._calls.run(lambda: getattr(self._client, action)(**arguments), timeout_s=CALL_TIMEOUT_S)
+            return self._calls.run(lambda: getattr(self._client, action)(**arguments), timeout_s=self._timeout_s)
         except HeadraceError:
+            self._failures += 1
             raise StoreUnavailable("The state store did not answer in time.") from None
         except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
-            raise _translated(error) from None
+            translated = _translated(error)
+            self._failures += isinstance(translated, StoreUnavailable)
+            raise translated from None
 
 
 def key(pk: str, sk: str) -> Item:

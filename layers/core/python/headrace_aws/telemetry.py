@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -18,8 +19,13 @@ _LOGGED = frozenset(
         "endpoint",
         "task",
         "version",
+        "plan",
         "served_by",
         "degraded",
+        "cache",
+        "hedged",
+        "replayed",
+        "job",
         "attempts",
         "items",
         "image_bytes",
@@ -32,12 +38,28 @@ _LOGGED = frozenset(
 """Fields that may be logged. A field that is not named here does not reach a log, whoever puts it into a record."""
 
 
-class Telemetry:
-    """Reports finished requests."""
+_BY_OUTCOME: Mapping[str, str] = {
+    "shed": "Shed",
+    "circuit_open": "CircuitOpen",
+    "invalid_answer": "InvalidAnswers",
+}
+"""Metrics that count requests of which an attempt ended so."""
+_LIMITED = 429
 
-    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+
+class Telemetry:
+    """Reports finished requests.
+
+    Args:
+        logger: where lines go.
+        metrics: where counts go.
+        store_failures: how many calls of the state store failed since it was asked last.
+    """
+
+    def __init__(self, logger: Logger, metrics: Metrics, *, store_failures: Callable[[], int] = lambda: 0) -> None:
         self._logger = logger
         self._metrics = metrics
+        self._store_failures = store_failures
 
     def report(self, record: dict[str, Any]) -> None:
         """Log the record's known fields, and count what alarms and dashboards need."""
@@ -48,9 +70,27 @@ class Telemetry:
             return
         metrics = self._metrics
         metrics.add_dimension(name="endpoint", value=record["endpoint"])
-        metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
-        metrics.add_metric(name="Degraded", unit=MetricUnit.Count, value=1 if record.get("degraded") else 0)
-        metrics.add_metric(name="Unserved", unit=MetricUnit.Count, value=1 if record["status"] >= 500 else 0)  # noqa: PLR2004
+        for name, value in counts_of(record).items():
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        metrics.add_metric(name="StoreFailures", unit=MetricUnit.Count, value=self._store_failures())
         metrics.add_metric(name="Latency", unit=MetricUnit.Milliseconds, value=record["total_ms"])
         metrics.add_metric(name="TargetLatency", unit=MetricUnit.Milliseconds, value=record["target_ms"])
         metrics.flush_metrics()
+
+
+def counts_of(record: Mapping[str, Any]) -> dict[str, int]:
+    """What one request adds to each count, 0 or 1: a metric that is never 0 has no rate."""
+    attempts = record.get("attempts", ())
+    targets = [attempt[0] for attempt in attempts if len(attempt) > 2 and attempt[2]]  # noqa: PLR2004 - with a duration
+    outcomes = {attempt[1] for attempt in attempts}
+    return {
+        "Requests": 1,
+        "Degraded": int(bool(record.get("degraded"))),
+        # A refusal for want of capacity is not a request that found no answer: it has a count of its own.
+        "Unserved": int(record["status"] >= 500 and record.get("code") not in {"overloaded", "deadline_too_short"}),  # noqa: PLR2004
+        "Limited": int(record["status"] == _LIMITED),
+        "Retried": int(not record.get("hedged") and len(targets) > len(set(targets))),
+        "Hedged": int(bool(record.get("hedged"))),
+        "CacheHits": int(record.get("cache") == "hit"),
+        **{metric: int(outcome in outcomes) for outcome, metric in _BY_OUTCOME.items()},
+    }

@@ -1,1 +1,1 @@
-"""The one declaration of an endpoint: `endpoints/<name>/endpoint.yaml`, checked whole and compiled to the catalog."""
+"""What is declared, `endpoints/<name>/endpoint.yaml` and `endpoints/plans.yaml`: checked whole and compiled."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from headrace.catalog import Catalog, Endpoint, Limits, Rung, Version
-from headrace.declaration.schema import CpuRung, EndpointDeclaration, TensorDeclaration
+from collections.abc import Mapping
+
+from headrace.catalog import CacheRules, Capabilities, Catalog, Endpoint, Limits, Rung, Version
+from headrace.declaration.policy import CostDeclaration, CpuRung, VariantRung
+from headrace.declaration.schema import EndpointDeclaration, TensorDeclaration, VersionDeclaration
+from headrace.plans import Cost, Plan
 from headrace.tasks.contracts import TASKS
 from headrace.tensors import TensorSpec
 
 
-def compile_catalog(declarations: list[EndpointDeclaration]) -> Catalog:
-    """The catalog of these declarations, in the order of their names."""
+def compile_catalog(declarations: list[EndpointDeclaration], plans: Mapping[str, Plan]) -> Catalog:
+    """The catalog of these declarations and plans, in the order of their names."""
     ordered = sorted(declarations, key=lambda declaration: declaration.name)
-    return Catalog({declaration.name: _endpoint(declaration) for declaration in ordered})
+    return Catalog({declaration.name: _endpoint(declaration) for declaration in ordered}, dict(sorted(plans.items())))
 
 
 def problems_between(declarations: dict[str, EndpointDeclaration]) -> list[str]:
@@ -42,7 +46,14 @@ def _endpoint(declaration: EndpointDeclaration) -> Endpoint:
         inputs=contract.inputs or _specs(declaration.inputs),
         outputs=contract.outputs or _specs(declaration.outputs),
         versions=tuple(
-            Version(name, version.artifact, version.hosting, version.weight)
+            Version(
+                name,
+                version.artifact,
+                version.hosting,
+                version.weight,
+                capabilities=_capabilities(version, declaration),
+                cost=_cost(version.cost),
+            )
             for name, version in declaration.versions.items()
         ),
         deadline_default_ms=declaration.deadline.default_ms,
@@ -56,7 +67,34 @@ def _endpoint(declaration: EndpointDeclaration) -> Endpoint:
             max_pixels=limits.max_pixels,
         ),
         ladder=tuple(
-            Rung(rung.kind, rung.timeout_ms, rung.version if isinstance(rung, CpuRung) else "")
+            Rung(rung.kind, rung.timeout_ms, rung.version if isinstance(rung, CpuRung | VariantRung) else "")
             for rung in declaration.fallback
         ),
+        cost=_cost(declaration.cost),
+        cache=None if declaration.cache is None else CacheRules(**declaration.cache.model_dump()),
+        hedge=declaration.hedge,
     )
+
+
+def _capabilities(version: VersionDeclaration, declaration: EndpointDeclaration) -> Capabilities:
+    """What the version says, and what follows from where it runs and from the endpoint's own limits."""
+    serves, limits = version.serves, declaration.limits
+    in_function = version.hosting == "function"
+    return Capabilities(
+        hardware="cpu" if in_function else declaration.hardware.accelerator,
+        cost_class=(0 if in_function else 1) if serves.cost_class is None else serves.cost_class,
+        languages=tuple(serves.languages),
+        max_items=serves.max_items or limits.max_items,
+        max_text_chars=serves.max_text_chars or limits.max_text_chars,
+        max_payload_bytes=serves.max_payload_bytes or limits.max_payload_bytes,
+        tenants=tuple(serves.tenants),
+        plans=tuple(serves.plans),
+        groups=tuple(serves.groups),
+        tier_min=serves.tier_min,
+    )
+
+
+def _cost(declared: CostDeclaration | None) -> Cost | None:
+    if declared is None:
+        return None
+    return Cost(declared.unit, declared.per_request, declared.per_item, per_s=declared.per_second)

@@ -1,32 +1,81 @@
-"""The page that documents the declared endpoints, written from the declarations themselves."""
+"""The page that documents the declared endpoints and plans, written from the declarations themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from headrace.declaration.plans import WINDOWS_S
+from headrace.declaration.policy import CacheDeclaration, CostDeclaration, Rung, ServesDeclaration
 from headrace.declaration.schema import EndpointDeclaration
+from headrace.plans import Plan
 from headrace.tasks.contracts import OBJECT_DETECTION, TEXT_CLASSIFICATION
 
 _ROUTES = {TEXT_CLASSIFICATION: "POST /v1/classifications", OBJECT_DETECTION: "POST /v1/detections"}
 HEAD = """\
 # Endpoints
 
-Written by `make docs` from `endpoints/*/endpoint.yaml`; a test fails when the two differ.
+Written by `make docs` from `endpoints/*/endpoint.yaml` and `endpoints/plans.yaml`; a test fails when they differ.
 """
+PLANS_HEAD = """\
+## Plans
+
+What the tenants of a plan may use, each for itself. Under overload the lowest tier is turned away first.
+
+| plan | tier | at once | requests per second | burst | budgets |
+| --- | --- | --- | --- | --- | --- |
+"""
+_PER = {seconds: name for name, seconds in WINDOWS_S.items()}
 
 
-def write_page(declarations: list[EndpointDeclaration]) -> str:
-    """Markdown: one section per endpoint, in the order of their names."""
-    return "\n".join([HEAD, *(_section(declaration) for declaration in declarations)])
+def write_page(declarations: list[EndpointDeclaration], plans: Mapping[str, Plan]) -> str:
+    """Markdown: one section per endpoint, in the order of their names, then the plans, highest tier first."""
+    ordered = sorted(plans.values(), key=lambda plan: (-plan.tier, plan.name))
+    return "\n".join([HEAD, *map(_section, declarations), PLANS_HEAD + "".join(map(_plan, ordered))])
+
+
+def _plan(plan: Plan) -> str:
+    budgets = ", ".join(f"{budget.amount} {budget.unit} per {_PER[budget.window_s]}" for budget in plan.budgets)
+    cells = (f"`{plan.name}`", plan.tier, plan.concurrency, f"{plan.rate.per_s:g}", plan.rate.burst, budgets or "-")
+    return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _rung(rung: Rung) -> str:
+    version = f" `{rung.version}`" if rung.kind == "variant" else ""
+    return f"`{rung.kind}`{version} ({rung.timeout_ms} ms)"
+
+
+def _cost(cost: CostDeclaration | None) -> str:
+    if cost is None:
+        return "nothing"
+    each = {"request": cost.per_request, "item": cost.per_item, "second": cost.per_second}
+    return " and ".join(f"{units} {cost.unit} per {of}" for of, units in each.items() if units) or f"0 {cost.unit}"
+
+
+def _cache(cache: CacheDeclaration | None) -> str:
+    if cache is None:
+        return "no answer is kept"
+    where = "each function and the table" if cache.shared else "each function"
+    return (
+        f"fresh for {cache.fresh_s} s, stale until {cache.stale_s} s, at most {cache.entry_bytes_max} bytes, in {where}"
+    )
+
+
+def _serves(serves: ServesDeclaration) -> str:
+    said = serves.model_dump(exclude_defaults=True)
+    shown = {name: ", ".join(value) if isinstance(value, list) else value for name, value in said.items()}
+    return "; ".join(f"`{name}` {value}" for name, value in shown.items())
 
 
 def _section(declaration: EndpointDeclaration) -> str:
     hosted = {name: version for name, version in declaration.versions.items() if version.hosting == "endpoint"}
     total = sum(version.weight for version in hosted.values())
     shares = ", ".join(f"`{name}` {version.weight / total:.0%}" for name, version in hosted.items())
-    rungs = [f"`{rung.kind}` ({rung.timeout_ms} ms)" for rung in declaration.fallback]
-    ladder = " → ".join(["primary", *rungs, "503 with `Retry-After`"])
+    ladder = " → ".join(["primary", *map(_rung, declaration.fallback), "503 with `Retry-After`"])
     limits = ", ".join(
         f"`{name}` {value}" for name, value in declaration.limits.model_dump().items() if value is not None
     )
+    serves = {name: _serves(version.serves) for name, version in declaration.versions.items()}
+    costs = {name: _cost(version.cost) for name, version in declaration.versions.items() if version.cost is not None}
     capacity, hardware = declaration.capacity, declaration.hardware
     rows = (
         ("task", declaration.task + (" (default)" if declaration.default else "")),
@@ -37,6 +86,10 @@ def _section(declaration: EndpointDeclaration) -> str:
         ("deadline", f"{declaration.deadline.default_ms} ms, at most {declaration.deadline.max_ms} ms on request"),
         ("SLO", f"p99 {declaration.slo.latency_p99_ms} ms, availability {declaration.slo.availability:.3%}"),
         ("limits", limits),
+        ("serves", " / ".join(f"`{name}`: {text}" for name, text in serves.items() if text) or "everyone"),
+        ("costs", "; ".join([_cost(declaration.cost), *(f"`{name}`: {text}" for name, text in costs.items())])),
+        ("cache", _cache(declaration.cache)),
+        ("hedged", "yes" if declaration.hedge else "no"),
         ("runs on", f"{hardware.accelerator}: {', '.join(hardware.instance_types)}"),
         (
             "capacity",

@@ -1,4 +1,4 @@
-"""From the text of an `endpoint.yaml` to a checked declaration, or to every problem in it with file and line.
+"""From the text of a declaration to its checked value, or to every problem in it with file and line.
 
 YAML is composed to nodes first, because only nodes know their lines; values are then built from the nodes with YAML's
 safe constructor, and a problem found by the schema is traced back to the deepest node on its path.
@@ -6,30 +6,60 @@ safe constructor, and a problem found by the schema is traced back to the deepes
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from headrace.declaration.plans import EXAMPLE, PlansDeclaration
 from headrace.declaration.schema import EndpointDeclaration
+from headrace.declaration.shape import Declared, Path
+from headrace.plans import Plan
+
+T = TypeVar("T", bound=Declared)
 
 TEXT_MAX_CHARS = 262_144
 """A declaration is a screenful; anything near this is not one."""
 
-Path = tuple[str | int, ...]
 Lines = dict[Path, int]
 
 
-def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | None, list[str]]:
-    """Check one file.
+def parse_declaration(
+    text: str, *, source: str, plans: Mapping[str, Plan] | None = None
+) -> tuple[EndpointDeclaration | None, list[str]]:
+    """Check one `endpoint.yaml`.
 
     Args:
         text: what the file holds.
         source: how to name the file in problems.
+        plans: the declared plans, to hold against those that versions name; None when they are not known.
 
     Returns:
         The declaration, or None, and the problems as `file:line: path: what to do`.
     """
+    lines: Lines = {}
+    declaration, found = _parse(text, EndpointDeclaration, source=source, empty="declare an endpoint", lines=lines)
+    if declaration is None:
+        return None, found
+    problems = [
+        _problem(path, message, lines=lines, source=source) for path, message in declaration.problems(plans=plans)
+    ]
+    return (None if problems else declaration), problems
+
+
+def parse_plans(text: str, *, source: str) -> tuple[dict[str, Plan] | None, list[str]]:
+    """Check a `plans.yaml`; arguments and answer are as for an endpoint."""
+    lines: Lines = {}
+    declaration, found = _parse(text, PlansDeclaration, source=source, empty=f"write `{EXAMPLE}`", lines=lines)
+    if declaration is None:
+        return None, found
+    problems = [_problem(path, message, lines=lines, source=source) for path, message in declaration.problems()]
+    return (None if problems else declaration.compiled()), problems
+
+
+def _parse(text: str, shape: type[T], *, source: str, empty: str, lines: Lines) -> tuple[T | None, list[str]]:
+    """A value of `shape`, or None with the problems; fills `lines` with the line of every path."""
     if len(text) > TEXT_MAX_CHARS:
         return None, [f"{source}:1: a declaration holds at most {TEXT_MAX_CHARS} characters"]
     try:
@@ -45,8 +75,7 @@ def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | 
     except yaml.YAMLError as error:
         return None, [f"{source}:1: not YAML: {type(error).__name__}: check for control characters"]
     if document is None:
-        return None, [f"{source}:1: the file is empty: declare an endpoint"]
-    lines: Lines = {}
+        return None, [f"{source}:1: the file is empty: {empty}"]
     duplicates: list[str] = []
     _trace(document, (), lines=lines, duplicates=duplicates, source=source)
     if duplicates:
@@ -57,11 +86,9 @@ def parse_declaration(text: str, *, source: str) -> tuple[EndpointDeclaration | 
         mark = error.problem_mark
         return None, [f"{source}:{mark.line + 1 if mark else 1}: {error.problem}"]
     try:
-        declaration = EndpointDeclaration.model_validate(value)
+        return shape.model_validate(value), []
     except ValidationError as error:
         return None, [_problem(detail["loc"], _plain(detail), lines=lines, source=source) for detail in error.errors()]
-    problems = [_problem(path, message, lines=lines, source=source) for path, message in declaration.problems()]
-    return (None if problems else declaration), problems
 
 
 def _trace(node: yaml.Node, path: Path, *, lines: Lines, duplicates: list[str], source: str) -> None:

@@ -6,28 +6,25 @@ Units are in the names. What one field can get wrong alone is in its type; how f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from headrace.limits import DEADLINE_MAX_MS, PAYLOAD_MAX_BYTES, VARIANTS_MAX
+from headrace.declaration.policy import CacheDeclaration, CostDeclaration, Ladder, ServesDeclaration, ladder_problems
+from headrace.declaration.shape import (
+    DIGEST_PATTERN,
+    INSTANCE_PATTERN,
+    VERSION_PATTERN,
+    Declared,
+    Milliseconds,
+    Name,
+    Problem,
+)
+from headrace.limits import PAYLOAD_MAX_BYTES, VARIANTS_MAX
+from headrace.plans import Plan
 from headrace.tasks.contracts import TASKS
 from headrace.tensors import DATATYPES
-
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
-VERSION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
-DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
-INSTANCE_PATTERN = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Problem = tuple[tuple[str | int, ...], str]
-Milliseconds = Annotated[int, Field(ge=1, le=DEADLINE_MAX_MS)]
-
-
-class Declared(BaseModel):
-    """Unknown fields are mistakes, and nothing is coerced from another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TensorDeclaration(Declared):
@@ -46,12 +43,14 @@ class TensorDeclaration(Declared):
 
 
 class VersionDeclaration(Declared):
-    """One model version: an artifact by digest, where it runs, and its share of traffic."""
+    """One model version: an artifact by digest, where it runs, its share of traffic, whom it serves, its cost."""
 
     artifact: Annotated[str, Field(pattern=DIGEST_PATTERN)]
     hosting: Literal["endpoint", "function"] = "endpoint"
     weight: Annotated[int, Field(ge=0, le=1000)] = 1
     floor: dict[str, float] = Field(default_factory=dict)
+    serves: ServesDeclaration = ServesDeclaration()
+    cost: CostDeclaration | None = None
 
 
 class Hardware(Declared):
@@ -116,24 +115,6 @@ class LimitsDeclaration(Declared):
     max_pixels: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
 
 
-class CpuRung(Declared):
-    """The CPU function with a small model."""
-
-    kind: Literal["cpu"]
-    version: str
-    timeout_ms: Milliseconds = 1000
-
-
-class RulesRung(Declared):
-    """`endpoints/<name>/rules.py` in the CPU function: no model at all."""
-
-    kind: Literal["rules"]
-    timeout_ms: Milliseconds = 500
-
-
-Rung = Annotated[CpuRung | RulesRung, Field(discriminator="kind")]
-
-
 class EndpointDeclaration(Declared):
     """One endpoint, whole."""
 
@@ -152,11 +133,23 @@ class EndpointDeclaration(Declared):
     deadline: DeadlineDeclaration
     slo: Slo
     limits: LimitsDeclaration = LimitsDeclaration()
-    fallback: Annotated[list[Rung], Field(max_length=4)] = Field(default_factory=list)
+    fallback: Ladder = Field(default_factory=list)
+    cost: CostDeclaration | None = None
+    cache: CacheDeclaration | None = None
+    hedge: bool = False
 
-    def problems(self) -> list[Problem]:
-        """Every way in which the parts contradict each other, as (path, what to do)."""
-        return [*self._task_problems(), *self._version_problems()]
+    def problems(self, plans: Mapping[str, Plan] | None = None) -> list[Problem]:
+        """Every way in which the parts contradict each other, or the plans, as (path, what to do).
+
+        Args:
+            plans: the declared plans by name, or None when they are not known.
+        """
+        return [
+            *self._task_problems(),
+            *self._version_problems(),
+            *(found for name in self.versions for found in self._serves_problems(name)),
+            *(found for name in self.versions for found in self._plan_problems(name, plans)),
+        ]
 
     def _task_problems(self) -> list[Problem]:
         contract = TASKS.get(self.task)
@@ -185,14 +178,36 @@ class EndpointDeclaration(Declared):
             problems.append((("versions",), "at least one version hosted on the endpoint needs a weight above 0"))
         if len(hosted) > VARIANTS_MAX:
             problems.append((("versions",), f"SageMaker takes at most {VARIANTS_MAX} variants; {len(hosted)} declared"))
-        kinds = [rung.kind for rung in self.fallback]
-        if len(set(kinds)) != len(kinds):
-            problems.append((("fallback",), "each kind of rung may stand once"))
-        for index, rung in enumerate(self.fallback):
-            if isinstance(rung, CpuRung) and getattr(self.versions.get(rung.version), "hosting", None) != "function":
-                problems.append(
-                    (("fallback", index, "version"), "must name one of versions that says `hosting: function`")
-                )
+        in_function = [name for name in self.versions if name not in hosted]
+        problems += ladder_problems(self.fallback, hosted=hosted, in_function=in_function, cache=self.cache)
         if self.slo.latency_p99_ms > self.deadline.default_ms:
             problems.append((("slo", "latency_p99_ms"), "cannot exceed deadline.default_ms: callers would have left"))
+        return problems
+
+    def _serves_problems(self, name: str) -> list[Problem]:
+        """What a version says that it can take, held against where it runs and what the endpoint takes."""
+        version, path = self.versions[name], ("versions", name, "serves")
+        runs_on = self.hardware.accelerator if version.hosting == "endpoint" else "cpu"
+        problems: list[Problem] = []
+        if version.serves.hardware not in {None, runs_on}:
+            problems.append(((*path, "hardware"), f"this version runs on {runs_on}"))
+        for bound in ("max_items", "max_text_chars", "max_payload_bytes"):
+            said, whole = getattr(version.serves, bound), getattr(self.limits, bound)
+            if said is not None and (whole is None or said > whole):
+                problems.append(((*path, bound), f"cannot exceed limits.{bound}, which is {whole or 'not declared'}"))
+        return problems
+
+    def _plan_problems(self, name: str, plans: Mapping[str, Plan] | None) -> list[Problem]:
+        """What a version says of plans, held against those that there are."""
+        if plans is None:
+            return []
+        serves, path = self.versions[name].serves, ("versions", name, "serves")
+        problems: list[Problem] = []
+        for index, plan in enumerate(serves.plans):
+            if plan not in plans:
+                problems.append(((*path, "plans", index), f"must be one of {', '.join(sorted(plans))}"))
+            elif plans[plan].tier < serves.tier_min:
+                problems.append(((*path, "plans", index), f"{plan} has tier {plans[plan].tier}, below tier_min"))
+        if all(plan.tier < serves.tier_min for plan in plans.values()):
+            problems.append(((*path, "tier_min"), "is above the tier of every plan: nobody would be served"))
         return problems

@@ -1,0 +1,1 @@
+"""Runs accepted-for-later requests, from SQS."""

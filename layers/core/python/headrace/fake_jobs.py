@@ -1,0 +1,79 @@
+"""The job flow's ports in memory: records in a dict, objects in a dict, and a queue that is a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.errors import StoreUnavailable, TargetUnavailable
+from headrace.job_states import Job
+
+
+@dataclass(slots=True)
+class FakeJobRecords:
+    """See `headrace.jobs.JobRecords`."""
+
+    records: dict[tuple[str, str], Job] = field(default_factory=dict)
+
+    def create(self, job: Job) -> None:
+        """Write a new record."""
+        if (job.tenant, job.job_id) in self.records:
+            raise StoreUnavailable("There is a job of that id: mint again.")
+        self.records[job.tenant, job.job_id] = job
+
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        """The record, or None."""
+        return self.records.get((tenant, job_id))
+
+    def move(self, before: Job, after: Job) -> bool:
+        """Compare and set."""
+        now = self.get(before.tenant, before.job_id)
+        if now is None or (now.state, now.attempts) != (before.state, before.attempts):
+            return False
+        self.records[after.tenant, after.job_id] = after
+        return True
+
+
+@dataclass(slots=True)
+class FakeJobObjects:
+    """See `headrace.jobs.JobObjects`."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Write an object that is not there."""
+        if key in self.objects:
+            return False
+        self.objects[key] = body
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        """An object's bytes, or None."""
+        return self.objects.get(key)
+
+
+@dataclass(slots=True)
+class FakeJobQueue:
+    """What was sent, in order. See `headrace.jobs.JobQueue`."""
+
+    messages: list[tuple[str, str]] = field(default_factory=list)
+
+    def send(self, tenant: str, job_id: str) -> None:
+        """Have the job run."""
+        self.messages.append((tenant, job_id))
+
+
+def _down(_: dict[str, Any]) -> dict[str, Any]:
+    raise TargetUnavailable("The fake is down.")
+
+
+@dataclass(slots=True)
+class FakeServer:
+    """Answers with `respond`. See `headrace.job_runs.Server`."""
+
+    respond: Callable[[dict[str, Any]], dict[str, Any]] = _down
+
+    def serve(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The proxy answer."""
+        return self.respond(event)

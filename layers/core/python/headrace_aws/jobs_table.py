@@ -1,0 +1,91 @@
+"""Job records in the state table: `pk` = `job#<tenant>`, `sk` = the job's id, moved by conditional writes."""
+
+from __future__ import annotations
+
+from headrace.errors import StoreUnavailable
+from headrace.job_states import Job, JobState
+from headrace_aws.state_table import ConditionFailed, Item, StateTable, key
+
+_STATES: dict[str, JobState] = {
+    "queued": "queued",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "expired": "expired",
+}
+
+
+class JobsTable:
+    """See `headrace.jobs.JobRecords`."""
+
+    def __init__(self, table: StateTable) -> None:
+        self._table = table
+
+    def create(self, job: Job) -> None:
+        """Write a new record.
+
+        Raises:
+            StoreUnavailable: not written, or nobody knows.
+        """
+        try:
+            self._table.put(_item(job), ConditionExpression="attribute_not_exists(pk)")
+        except ConditionFailed:
+            raise StoreUnavailable("There is a job of that id: mint again.") from None
+
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        """The record as it is now, or None: a consistent read, for a state decides whether work is done twice.
+
+        Raises:
+            StoreUnavailable: no answer in time.
+        """
+        item = self._table.get(_pk(tenant), job_id, consistent=True)
+        return None if item is None else _job(tenant, item)
+
+    def move(self, before: Job, after: Job) -> bool:
+        """Write `after` if the record still has the state and attempts of `before`.
+
+        Raises:
+            StoreUnavailable: no answer in time; it may have moved all the same.
+        """
+        try:
+            self._table.put(
+                _item(after),
+                ConditionExpression="#state = :state AND attempts = :attempts",
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues={":state": {"S": before.state}, ":attempts": {"N": str(before.attempts)}},
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+
+def _pk(tenant: str) -> str:
+    return f"job#{tenant}"
+
+
+def _item(job: Job) -> Item:
+    return {
+        **key(_pk(job.tenant), job.job_id),
+        "state": {"S": job.state},
+        "attempts": {"N": str(job.attempts)},
+        "created_ms": {"N": str(round(job.created_at * 1000))},
+        "lease_ms": {"N": str(round(job.lease_until * 1000))},
+        "answer_status": {"N": str(job.status)},
+        "answer_code": {"S": job.code},
+        "key_id": {"S": job.key_id},
+        "expires_at": {"N": str(int(job.expires_at))},
+    }
+
+
+def _job(tenant: str, item: Item) -> Job:
+    return Job(
+        tenant=tenant,
+        job_id=item["sk"]["S"],
+        created_at=int(item["created_ms"]["N"]) / 1000,
+        state=_STATES[item["state"]["S"]],
+        attempts=int(item["attempts"]["N"]),
+        lease_until=int(item["lease_ms"]["N"]) / 1000,
+        status=int(item["answer_status"]["N"]),
+        code=item["answer_code"]["S"],
+        key_id=item["key_id"]["S"],
+    )

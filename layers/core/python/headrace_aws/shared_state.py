@@ -1,0 +1,106 @@
+"""The state that functions share, wired: one table, one background, and what is decided from them.
+
+Everything here is one per process and lives as long as it. A process is told from others by a random name, made when it
+is first needed: a snapshot that many environments start from must not give them all the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from functools import cache, cached_property
+from random import SystemRandom
+from threading import Lock
+
+from headrace.admission.gate import Admission
+from headrace.answer_cache import AnswerCache
+from headrace.health.health import Health
+from headrace.idempotency import Idempotency
+from headrace.invocation import Policy
+from headrace.jobs import Jobs
+from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
+from headrace_aws.background import BackgroundThreads
+from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.cache_table import CacheTable
+from headrace_aws.health_table import HealthTable
+from headrace_aws.idempotency_table import IdempotencyTable
+from headrace_aws.jobs_bucket import JobsBucket
+from headrace_aws.jobs_queue import JobsQueue
+from headrace_aws.jobs_table import JobsTable
+from headrace_aws.pepper import read_pepper
+from headrace_aws.state_table import StateTable
+
+HOLDER_BYTES = 8
+
+
+class SharedState:
+    """What `predict` keeps in the table `table`; the secret `pepper_secret` keeps tenants apart in the cache."""
+
+    def __init__(self, *, table: str, pepper_secret: str) -> None:
+        self._table = StateTable(table)
+        self._pepper = cache(lambda: read_pepper(pepper_secret))
+        # The system's generator has no state that a snapshot could copy.
+        self._uniform = SystemRandom().random
+
+    def warm(self) -> None:
+        """Make what the first request would have to make."""
+        self._table.warm()
+        self._pepper()
+
+    def take_failures(self) -> int:
+        """How many calls of the table have failed since this was asked last."""
+        return self._table.take_failures()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The invocation policy of this process."""
+        background = BackgroundThreads()
+        holder = secrets.token_hex(HOLDER_BYTES)
+        return Policy(
+            admission=Admission(
+                rates=RatesTable(self._table),
+                slots=SlotsTable(self._table),
+                budgets=BudgetsTable(self._table),
+                background=background,
+                wall=time.time,
+                holder=holder,
+                lock=Lock(),
+            ),
+            health=Health(
+                store=HealthTable(self._table),
+                background=background,
+                wall=time.time,
+                uniform=self._uniform,
+                lock=Lock(),
+            ),
+            cache=AnswerCache(
+                store=CacheTable(self._table),
+                background=background,
+                wall=time.time,
+                uniform=self._uniform,
+                secret=self._pepper,
+                holder=holder,
+                guard=Lock(),
+            ),
+            clock=time.monotonic,
+            wall=time.time,
+            uniform=self._uniform,
+        )
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        """Requests that carry an Idempotency-Key."""
+        return Idempotency(
+            store=IdempotencyTable(self._table), wall=time.time, token=lambda: secrets.token_hex(HOLDER_BYTES)
+        )
+
+    def jobs(self, *, bucket: str, queue: str) -> Jobs:
+        """Requests that are answered later."""
+        return Jobs(
+            records=JobsTable(self._table),
+            objects=JobsBucket(bucket, calls=BoundedCalls()),
+            queue=JobsQueue(queue, calls=BoundedCalls()),
+            wall=time.time,
+            sleep=time.sleep,
+            random_bytes=secrets.token_bytes,
+        )

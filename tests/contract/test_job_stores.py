@@ -1,0 +1,139 @@
+"""The job flow's fakes and AWS adapters keep the same contracts: records, objects, and the queue."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from headrace.errors import StoreUnavailable
+from headrace.fake_jobs import FakeJobObjects, FakeJobRecords
+from headrace.job_states import Job, accepted, result_key
+from headrace.jobs import JobObjects, JobRecords
+from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.clients import client
+from headrace_aws.jobs_bucket import JobsBucket
+from headrace_aws.jobs_queue import JobsQueue, read_message
+from headrace_aws.jobs_table import JobsTable
+from headrace_aws.state_table import StateTable
+from infra_local.queues import make_job_queues
+
+TABLE, BUCKET = "state", "jobs"
+JOB = accepted("acme", now=1_700_000_000.25, random_bytes=bytes)
+KEY = result_key("acme", JOB.job_id)
+
+
+@pytest.fixture(params=["fake", "dynamodb"])
+def records(request: pytest.FixtureRequest) -> Iterator[JobRecords]:
+    """Each implementation in turn."""
+    if request.param == "fake":
+        yield FakeJobRecords()
+        return
+    request.getfixturevalue("aws")
+    client("dynamodb", read_timeout_s=2.0).create_table(
+        TableName=TABLE,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    table = StateTable(TABLE)
+    table.warm()
+    yield JobsTable(table)
+
+
+@pytest.fixture(params=["fake", "s3"])
+def objects(request: pytest.FixtureRequest) -> Iterator[JobObjects]:
+    """Each implementation in turn."""
+    if request.param == "fake":
+        yield FakeJobObjects()
+        return
+    request.getfixturevalue("aws")
+    client("s3", read_timeout_s=2.0).create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    yield JobsBucket(BUCKET, calls=BoundedCalls())
+
+
+def test_a_record_is_read_as_it_was_written(records: JobRecords) -> None:
+    """Every field survives, times to the millisecond; an unknown id is None."""
+    job = replace(
+        JOB, state="running", attempts=2, lease_until=1_700_000_060.5, status=503, code="overloaded", key_id="k"
+    )
+    records.create(job)
+    assert records.get("acme", job.job_id) == job
+    assert records.get("acme", "missing") is None
+
+
+def test_no_tenant_reads_anothers_record(records: JobRecords) -> None:
+    """The tenant is part of the key: with a right id and another tenant there is nothing."""
+    records.create(JOB)
+    assert records.get("other", JOB.job_id) is None
+    assert records.get("acme#x", JOB.job_id) is None
+
+
+def test_an_id_is_never_taken_twice(records: JobRecords) -> None:
+    """A second record of the same id is refused and changes nothing."""
+    records.create(JOB)
+    with pytest.raises(StoreUnavailable):
+        records.create(replace(JOB, attempts=5))
+    assert records.get("acme", JOB.job_id) == JOB
+
+
+def test_a_record_moves_only_from_the_state_that_was_read(records: JobRecords) -> None:
+    """State and attempts must both be as the mover saw them; a record that is not there does not move."""
+    running = replace(JOB, state="running", attempts=1)
+    assert not records.move(JOB, running)
+    records.create(JOB)
+    assert records.move(JOB, running)
+    assert not records.move(JOB, running)
+    assert not records.move(replace(running, attempts=2), replace(running, state="done"))
+    assert records.get("acme", JOB.job_id) == running
+
+
+def test_of_many_movers_one_wins(records: JobRecords) -> None:
+    """Whoever reads the same state, one of them goes on."""
+    records.create(JOB)
+    moves = [records.move(JOB, Job("acme", JOB.job_id, 1.0, state="running", attempts=1)) for _ in range(5)]
+    assert moves.count(True) == 1
+
+
+def test_an_object_is_written_once(objects: JobObjects) -> None:
+    """The first writer's bytes stay; what is not there reads as None."""
+    assert objects.read(KEY) is None
+    assert objects.write_once(KEY, b"\x00first")
+    assert not objects.write_once(KEY, b"second")
+    assert objects.read(KEY) == b"\x00first"
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_store_that_is_not_there_is_unavailable() -> None:
+    """A missing bucket or table is our trouble, never a wrong answer."""
+    with pytest.raises(StoreUnavailable):
+        JobsBucket("missing", calls=BoundedCalls()).write_once(KEY, b"")
+    with pytest.raises(StoreUnavailable):
+        JobsTable(StateTable("missing")).get("acme", JOB.job_id)
+
+
+@pytest.mark.usefixtures("aws")
+def test_messages_come_until_they_are_deleted() -> None:
+    """A message holds two ids and nothing else; postponed by nothing it is delivered again at once."""
+    sqs = client("sqs", read_timeout_s=2.0)
+    make_job_queues(sqs, queue="jobs", dead_letters="dead")
+    make_job_queues(sqs, queue="jobs", dead_letters="dead")
+    url = sqs.get_queue_url(QueueName="jobs")["QueueUrl"]
+    queue = JobsQueue(url, calls=BoundedCalls())
+    queue.send("acme", JOB.job_id)
+    for _ in range(2):
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        assert read_message(message["Body"]) == ("acme", JOB.job_id)
+        queue.postpone(message["ReceiptHandle"], seconds=0)
+    with pytest.raises(StoreUnavailable):
+        queue.postpone("no such handle", seconds=1e9)
+    with pytest.raises(StoreUnavailable):
+        JobsQueue(f"{url}-missing", calls=BoundedCalls()).send("acme", JOB.job_id)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"tenant": "a"}', '{"tenant": 1, "job": "x"}', "null"])
+def test_another_message_is_none_of_ours(body: str) -> None:
+    """What cannot be read is said to be that, without quoting it."""
+    with pytest.raises(ValueError, match="not a job's message"):
+        read_message(body)

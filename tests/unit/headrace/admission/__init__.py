@@ -1,0 +1,1 @@
+"""Admission: decisions of one process and invariants of a fleet."""

@@ -1,0 +1,1 @@
+"""The health of targets, as one process and as a fleet."""
