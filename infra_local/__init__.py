@@ -6,7 +6,7 @@ Where things are, in the order a request meets them::
     lambda_host.py        a pool of official awslambdaric processes per function
     sagemaker_runtime.py  InvokeEndpoint over the real serving processes, with faults on demand
     serving_pool.py       one ``python -m endpoints.serving serve`` per variant
-    moto_server.py        every other AWS service (moto, with the mends of moto_mends.py)
+    moto_server.py        every other AWS service (moto, with the mends of moto_mends.py, and faults on demand)
     stack.py              starts all of the above in order and stops them in reverse
     __main__.py           ``up``, ``down``, ``status``, ``fault`` and ``replay``
 """

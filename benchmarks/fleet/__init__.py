@@ -1,4 +1,4 @@
-"""Headrace on virtual time: thousands of containers, a broken endpoint, impatient users; the same bytes for the same seed.
+"""Headrace on virtual time: thousands of containers, a broken endpoint, impatient users; a seed repeats all of it.
 
 engine.py            virtual time and chance
 faults.py            what can be wrong, when

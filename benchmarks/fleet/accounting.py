@@ -14,7 +14,7 @@ Admitted = tuple[str, Plan, float, float]
 
 
 def rate_excess(times_s: Sequence[float], *, per_s: float, burst: int) -> int:
-    """Requests above `burst + per_s × length` in the worst window of any length.
+    """Requests above `burst + per_s * length` in the worst window of any length.
 
     Args:
         times_s: when requests were admitted, in order.

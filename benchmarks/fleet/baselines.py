@@ -6,6 +6,7 @@ None of them looks into an answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -125,13 +126,14 @@ class Guarded:
 
     clock: Callable[[], float]
     breaker: Breaker
+    attempt_max_s: float = math.inf
 
     def serve(self, ask: Ask) -> Steps[Reply]:
         """See `ContainerPolicy.serve`."""
         permit = self.breaker.enter()
         left_s = ask.deadline_s - STAND_IN_S - self.clock()
         if permit is not None and left_s > 0:
-            (outcome,) = yield Call(PRIMARY, left_s)
+            (outcome,) = yield Call(PRIMARY, min(left_s, self.attempt_max_s))
             if not isinstance(outcome.failure, TargetSaturated):  # it is there, and has too much to do
                 self.breaker.leave(permit, good=outcome.response is not None)
             if outcome.response is not None:
@@ -161,10 +163,11 @@ class OfPowertools:
     """Powertools' breaker with its defaults in each container, over one table."""
 
     name: str = "Powertools' breaker"
+    attempt_max_s: float = math.inf
     states_deadline: bool = False
     table: Table = field(default_factory=Table)
 
     def container(self, surroundings: Surroundings) -> ContainerPolicy:
         """See `Fleetwide.container`."""
         breaker = PowertoolsBreaker(table=self.table, wall=surroundings.wall, owner=surroundings.name)
-        return Guarded(surroundings.clock, Powertools(surroundings, self.table, breaker))
+        return Guarded(surroundings.clock, Powertools(surroundings, self.table, breaker), self.attempt_max_s)

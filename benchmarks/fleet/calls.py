@@ -74,7 +74,10 @@ class Upstream:
 class _Flight:
     """One call on its way. The first of answer, timeout and cancellation ends it."""
 
-    __slots__ = ("_ask", "_call", "_landed", "_second", "_sent_s", "_upstream", "cancelled", "failure", "over", "response", "seconds")  # fmt: skip
+    __slots__ = (
+        "_ask", "_call", "_landed", "_second", "_sent_s", "_upstream",
+        "cancelled", "failure", "over", "response", "seconds",
+    )  # fmt: skip
 
     def __init__(
         self, upstream: Upstream, call: Call, ask: Ask, landed: Callable[[_Flight], None], *, second: bool = False
@@ -137,4 +140,3 @@ class _Flight:
         if not self.cancelled:
             units = COST.of(items=1, seconds=self.seconds)
             books.spent.append(Spent(self._ask.tenant, self._ask.plan, self._sent_s, units))
-

@@ -35,9 +35,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def _percent(top: str, bottom: str = "") -> Cell:
     def cell(scores: Sequence[Score]) -> str:
-        shares = sorted(
-            100 * getattr(one, top) / (max(1, getattr(one, bottom)) if bottom else 1.0) for one in scores
-        )
+        shares = sorted(100 * getattr(one, top) / (max(1, getattr(one, bottom)) if bottom else 1.0) for one in scores)
         low, median, high = (f"{shares[index]:.1f}" for index in (0, len(shares) // 2, -1))
         return f"{median} %" if low == high else f"{median} % ({low}-{high})"
 

@@ -13,6 +13,7 @@ NO_POLICY = "no policy"
 THREE_TRIES = "three tries"
 PER_CONTAINER = "breaker per container"
 POWERTOOLS = "Powertools' breaker"
+POWERTOOLS_1_S = "Powertools', 1 s timeout"
 HEADRACE = "Headrace"
 
 CONTENDERS: dict[str, Callable[[], Fleetwide]] = {
@@ -20,6 +21,7 @@ CONTENDERS: dict[str, Callable[[], Fleetwide]] = {
     THREE_TRIES: lambda: NoPolicy(THREE_TRIES, tries=3),
     PER_CONTAINER: PerContainer,
     POWERTOOLS: OfPowertools,
+    POWERTOOLS_1_S: lambda: OfPowertools(POWERTOOLS_1_S, attempt_max_s=1.0),
     HEADRACE: lambda: Headrace(TIER_MAX),
 }
 """Each makes the policy for one run, with stores of its own."""
@@ -28,6 +30,7 @@ ABOUT: dict[str, str] = {
     NO_POLICY: "one attempt, as long as the user waits; no stand-in",
     THREE_TRIES: "up to three attempts without a pause; no stand-in",
     PER_CONTAINER: "five failures in a row open it for 2 s, in that container only; stand-in behind it",
-    POWERTOOLS: "the circuit breaker of Powertools for AWS Lambda 3.37 with its defaults, over one table; stand-in behind it",
+    POWERTOOLS: "the circuit breaker of Powertools for AWS Lambda 3.37, its defaults, one table; stand-in behind it",
+    POWERTOOLS_1_S: "the same, and no call lasts longer than Headrace lets it last at first",
     HEADRACE: "`headrace.invocation`, over the in-memory stores that ship with it",
 }

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 EPOCH_S = 1_800_000_000.0
-"""The wall clock at virtual time 0: a round number of minutes and of days' quarters, so that windows begin with a run."""
+"""The wall clock at virtual time 0: a round number of minutes and hours, so that windows begin with a run."""
 
 Act = Callable[[], None]
 

@@ -40,7 +40,9 @@ class Function:
 class Container:
     """One execution environment. `debt_s` is time that store calls took and the steps have not waited for yet."""
 
-    def __init__(self, engine: Engine, store: Store, books: Books, *, name: str, policy: Fleetwide, seed: Random) -> None:
+    def __init__(
+        self, engine: Engine, store: Store, books: Books, *, name: str, policy: Fleetwide, seed: Random
+    ) -> None:
         self._engine = engine
         self._store = store
         self._books = books
@@ -181,7 +183,9 @@ class Fleet:
 class _Job:
     """One request in one container."""
 
-    __slots__ = ("_answer", "_ask", "_began_s", "_books", "_container", "_crash", "_engine", "_fleet", "_steps", "_upstream")  # fmt: skip
+    __slots__ = (
+        "_answer", "_ask", "_began_s", "_books", "_container", "_crash", "_engine", "_fleet", "_steps", "_upstream"
+    )  # fmt: skip
 
     def __init__(self, fleet: Fleet, container: Container, ask: Ask, answer: Callable[[Reply], None]) -> None:
         self._fleet = fleet

@@ -1,4 +1,4 @@
-"""Headrace in the simulated fleet: the very generator that the function runs, over the fakes that ship with the core."""
+"""Headrace in the simulated fleet: the very generator that the function runs, over the fakes of the core."""
 
 from __future__ import annotations
 

@@ -15,7 +15,15 @@ from benchmarks.rounds import say
 
 SEEDS = (1, 2, 3, 4, 5)
 QUICK = ("outage 0.2 s", "hang")
-PLOTTED = ("outage 5 s", "brown-out", "hang", "thundering herd", "traffic ×10", "two tiers", "store outage, endpoint down")
+PLOTTED = (
+    "outage 5 s",
+    "brown-out",
+    "hang",
+    "thundering herd",
+    "tenfold traffic",
+    "two tiers",
+    "store outage, endpoint down",
+)
 COLUMNS = (NO_POLICY, PER_CONTAINER, HEADRACE)
 DOCS = Path(__file__).parents[2] / "docs"
 

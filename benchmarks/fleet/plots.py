@@ -18,7 +18,7 @@ from benchmarks.fleet.runs import Run
 from benchmarks.fleet.scenarios import Scenario
 from benchmarks.fleet.values import Kind
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "headrace",
     "svg.fonttype": "none",  # text stays text: small files, and the reader's own font
     "font.size": 8,
@@ -50,8 +50,22 @@ def plot(scenario: Scenario, runs: Sequence[Run], path: Path) -> None:
                       for _, _, kinds in SHOWN]  # fmt: skip
             labels, colours = [label for label, _, _ in SHOWN], [colour for _, colour, _ in SHOWN]
             users.stackplot(seconds, *stacks, labels=labels, colors=colours, step="post", linewidth=0)
-            calls.fill_between(seconds, run.timeline.upstream, step="post", color=UPSTREAM, linewidth=0, label="call to the endpoint, answered")
-            calls.fill_between(seconds, run.timeline.wasted, step="post", color=WASTED, linewidth=0, label="call to the endpoint, wasted")
+            calls.fill_between(
+                seconds,
+                run.timeline.upstream,
+                step="post",
+                color=UPSTREAM,
+                linewidth=0,
+                label="call to the endpoint, answered",
+            )
+            calls.fill_between(
+                seconds,
+                run.timeline.wasted,
+                step="post",
+                color=WASTED,
+                linewidth=0,
+                label="call to the endpoint, wasted",
+            )
             for axes in (users, calls):
                 axes.axvspan(*scenario.fault_s, color="#000000", alpha=0.06, linewidth=0)
                 axes.margins(x=0)
@@ -73,4 +87,4 @@ def _rounded(svg: str) -> str:
 
 def file_name(scenario: Scenario) -> str:
     """The plot's file in `docs/`."""
-    return f"fleet-{scenario.name.replace('×', 'x').replace(',', '').replace(' ', '-')}.svg"
+    return f"fleet-{scenario.name.replace(',', '').replace(' ', '-')}.svg"

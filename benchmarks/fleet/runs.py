@@ -1,4 +1,4 @@
-"""Runs every scenario with every contender and seed, on all cores: which one runs where cannot change what comes out."""
+"""Runs every scenario with every contender and seed, on all cores; which runs where cannot change what comes out."""
 
 from __future__ import annotations
 

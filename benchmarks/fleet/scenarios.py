@@ -21,6 +21,7 @@ GPU = Capacity(servers=16, queue=32, median_s=0.08)
 """About 190 calls per second."""
 CPU = Capacity(servers=60, queue=60, median_s=0.05)
 """The stand-in: reserved concurrency of a Lambda function, about 1,150 calls per second."""
+LAMBDA = Function()
 SMALL_CPU = Capacity(servers=8, queue=8, median_s=0.05)
 """A stand-in that cannot take everything either: about 150 calls per second."""
 BEFORE_S = 15.0
@@ -55,7 +56,7 @@ class Scenario:
     store_outages: tuple[tuple[float, float], ...] = ()
     endpoint: Capacity = GPU
     stand_in: Capacity = CPU
-    function: Function = Function()
+    function: Function = LAMBDA
 
 
 ALL = (Crowd(STANDARD, tenants=4, per_s=100.0),)
@@ -111,7 +112,7 @@ def _traffic() -> Scenario:
     plan = Plan("standard", tier=1, concurrency=50, rate=Rate(30.0, 60), budgets=(Budget("gpu_ms", 150_000, 60),))
     crowds = (Crowd(plan, tenants=20, per_s=60.0, swings=((BEFORE_S, end_s, 10.0),)),)
     return Scenario(
-        "traffic ×10",
+        "tenfold traffic",
         "60 requests per second become 600 for half a minute; tenants have limits and budgets, containers crash",
         crowds,
         (BEFORE_S, end_s),

@@ -1,4 +1,4 @@
-"""What travels through the simulated world: a user's request, what a container says to it, and the policy's interface."""
+"""What travels through the simulated world: requests, replies, accounts, and the interface of a policy under test."""
 
 from __future__ import annotations
 

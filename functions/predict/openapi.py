@@ -25,11 +25,13 @@ _ERRORS = {
     "403": "The key lacks a scope, or the object is not the tenant's.",
     "404": "No such model, version or path.",
     "405": "The path takes another method.",
+    "409": "The same `Idempotency-Key` is being answered: see `Retry-After`.",
     "413": "Too large.",
     "415": "Another content type or encoding is wanted.",
-    "429": "Too many requests.",
+    "422": "The `Idempotency-Key` came with another request before, or its answer was too large to keep.",
+    "429": "The plan's concurrency, rate or budget is used up: see `code` and `Retry-After`.",
     "503": "Nothing could serve in time: try again after `Retry-After` seconds.",
-    "504": "The gateway gave up waiting.",
+    "504": "No answer is to be had in the time allowed, or the gateway gave up waiting.",
 }
 
 
@@ -41,7 +43,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         "schemas": {**definitions.get("$defs", {}), **PROTOCOL_SCHEMAS},
         "securitySchemes": {
             "ApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-            "Bearer": {"type": "http", "scheme": "bearer"},
+            "Bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key, or a token of a configured issuer.",
+            },
         },
     }
     base["security"] = [{"ApiKey": []}, {"Bearer": []}]
@@ -77,7 +83,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
         schema = {"anyOf": [error, {"$ref": "#/components/schemas/Error"}]} if protocol else error
         responses[status] = {
             "description": _ERRORS[status],
-            "headers": _retry_headers() if status in {"429", "503"} else {},
+            "headers": _retry_headers() if status in {"409", "429", "503"} else {},
             "content": {"application/json": {"schema": schema}},
         }
     described: dict[str, Any] = {
@@ -98,7 +104,16 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
 def _answer_headers(*, inference: bool) -> dict[str, Any]:
     names = {"x-request-id": "Names this request in every log.", "server-timing": "Where the time went."}
     if inference:
-        names["x-headrace-served-by"] = "The model and what of it served."
+        names |= {
+            "x-headrace-served-by": "The model and what of it served.",
+            "x-headrace-degraded": "Why the primary did not serve; absent when it did.",
+            "cache-status": "RFC 9211: whether the answer came from the cache; absent where there is none.",
+            "age": "Seconds since an answer from the cache was computed.",
+            "ratelimit-limit": "Requests at once that the plan allows.",
+            "ratelimit-remaining": "Requests of them that are left now.",
+            "ratelimit-reset": "Seconds until all of them are there again.",
+            "idempotent-replayed": "`true` when the answer was given before, to the same key.",
+        }
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in names.items()}
 
 

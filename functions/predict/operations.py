@@ -204,9 +204,27 @@ _ASYNC = _parameter(
     {"type": "string", "pattern": "^respond-async(, ?wait=[0-9]{1,4})?$"},
     "RFC 7240: `respond-async` takes a job (202) instead of the answer; with `wait=N` only if there is none in time.",
 )
+_SDK_TIMEOUT = _parameter(
+    "header",
+    "x-stainless-read-timeout",
+    {"type": "string", "maxLength": 16},
+    "Seconds that an SDK waits: it can shorten the time allowed.",
+)
+_ONCE = _parameter(
+    "header",
+    "idempotency-key",
+    {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    "The same key and request again get the first one's answer (for a day), and run nothing.",
+)
+_CACHE = _parameter(
+    "header",
+    "cache-control",
+    {"type": "string", "enum": ["no-cache", "no-store"]},
+    "RFC 9111: `no-cache` computes anew and keeps the answer, `no-store` neither looks nor keeps.",
+)
 _JOB_ID = _parameter("path", "job", {"type": "string", "minLength": 1}, "From the 202's Location.")
-_INFERENCE_HEADERS = (_TIMEOUT, _PIN, _STICKY, _ASYNC, *_WISHES)
-_INFERENCE_ERRORS = ("400", "404", "413", "415", "503")
+_INFERENCE_HEADERS = (_TIMEOUT, _SDK_TIMEOUT, _PIN, _STICKY, _ONCE, _CACHE, _ASYNC, *_WISHES)
+_INFERENCE_ERRORS = ("400", "404", "409", "413", "415", "422", "503")
 _IMAGE_QUERY = (
     _parameter("query", "model", {"type": "string", "minLength": 1, "maxLength": 32}, "For a raw image."),
     _parameter(

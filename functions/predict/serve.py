@@ -107,7 +107,7 @@ def serve(
         ladder=tuple(rung for rung, reason in against if not reason),
         tenant=principal.tenant,
         plan=plan,
-        tier_max=max(each.tier for each in services.catalog.plans.values()),
+        tier_max=services.catalog.tier_max,
         deadline=deadline,
         read=read,
         items=items,

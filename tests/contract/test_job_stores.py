@@ -35,7 +35,7 @@ def records(request: pytest.FixtureRequest) -> Iterator[JobRecords]:
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
         BillingMode="PAY_PER_REQUEST",
     )
-    table = StateTable(TABLE)
+    table = StateTable(TABLE, timeout_s=10)  # a busy machine is no outage
     table.warm()
     yield JobsTable(table)
 

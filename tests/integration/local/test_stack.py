@@ -197,9 +197,9 @@ def test_killed_moto_comes_back_with_the_same_key(stack: ThreadedStack) -> None:
     os.kill(before, signal.SIGKILL)
     while stack.process_ids().get("moto", [before]) == [before]:
         time.sleep(0.1)
-    while infer(stack).status != 200:
+    # Refused while the keys are gone, then perhaps rules while a circuit is open: in the end the model again.
+    while not infer(stack).served_by.startswith("toy/v1"):
         time.sleep(0.2)
-    assert infer(stack).served_by.startswith("toy/v1")
 
 
 # -- the supervisor ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from infra_local.threaded import ThreadedStack
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 60
+RECOVERY_LOOKS_MAX, RECOVERY_PAUSE_S = 150, 0.3
+"""A circuit stays open for up to 18 s, and a killed model needs some seconds to start."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def healthy(platform: Platform) -> Iterator[Platform]:
-    """The platform, with every fault ended afterwards."""
+    """The platform, with every fault ended afterwards, and with what earlier ones left behind over before."""
+    for _ in range(RECOVERY_LOOKS_MAX):
+        answer = platform.send("POST", "/v1/classifications", {"input": "Is anybody there?"}, cache_control="no-store")
+        if answer.headers.get("x-headrace-served-by") == "sentiment/v1":
+            break
+        time.sleep(RECOVERY_PAUSE_S)
+    else:
+        pytest.fail("the primary did not come back")
     yield platform
     platform.stack.fault(clear=True)

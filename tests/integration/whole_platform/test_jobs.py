@@ -62,7 +62,11 @@ def test_a_message_delivered_again_changes_nothing(healthy: Platform) -> None:
     objects, queues = healthy.client("s3"), healthy.client("sqs")
     key = f"tenants/demo/jobs/{job['id']}.json"
     before = objects.head_object(Bucket="headrace-local-jobs", Key=key)
-    record = {"messageId": "1", "receiptHandle": "none", "body": json.dumps({"tenant": "demo", "job": job["id"]})}
+    record: dict[str, Any] = {
+        "messageId": "1",
+        "receiptHandle": "none",
+        "body": json.dumps({"tenant": "demo", "job": job["id"]}),
+    }
     record |= {"eventSource": "aws:sqs", "attributes": {}, "messageAttributes": {}}
     again = healthy.client("lambda").invoke(
         FunctionName="headrace-local-job_run", Payload=json.dumps({"Records": [record]}).encode()

@@ -15,7 +15,8 @@ PRAISE = {"input": "I love this airline, the crew was fantastic!"}
 
 def classify(platform: Platform, **headers: str) -> Answer:
     """Ask for a sentiment that every rung agrees on, with time enough for a busy machine."""
-    return platform.send("POST", "/v1/classifications", PRAISE, **{"x_request_timeout_ms": "9000", **headers})
+    asked = {"x_request_timeout_ms": "9000", "cache_control": "no-store", **headers}
+    return platform.send("POST", "/v1/classifications", PRAISE, **asked)
 
 
 def test_the_primary_serves(healthy: Platform) -> None:

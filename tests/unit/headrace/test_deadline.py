@@ -41,3 +41,15 @@ def test_refuses_what_is_no_number_of_milliseconds(asked: str) -> None:
 def test_nothing_remains_after_it() -> None:
     """Time past the deadline counts as none, not as negative."""
     assert Deadline(5.0).remaining_s(7.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("sdk_asked", "granted"),
+    [("0.5", 0.5), ("600", 2.0), ("600.0", 2.0), ("none", 2.0), ("0", 2.0), ("-1", 2.0), ("nan", 2.0), ("9" * 40, 2.0)],
+)
+def test_an_sdks_own_timeout_shortens_and_never_lengthens(sdk_asked: str, granted: float) -> None:
+    """SDKs send how long they wait, mostly minutes; what is no number changes nothing."""
+    deadline = decide(
+        now_s=0.0, default_ms=2000, max_ms=10_000, asked=None, lambda_remaining_s=None, sdk_asked=sdk_asked
+    )
+    assert deadline.at_s == granted

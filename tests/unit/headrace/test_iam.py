@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.api_keys import CACHE_TTL_S
 from headrace.errors import Forbidden
 from headrace.fake_authentication import FakeGrants, FakeRevocations
-from headrace.iam import IamCallers, grant, granted_arn
+from headrace.iam import IamCallers, grant, granted_arn, is_signed
 from headrace.remembered import REFUSED_TTL_S
 from headrace.revocation import FOREVER, tenant_mark
 
@@ -145,3 +145,11 @@ def test_a_grant_that_could_not_be_used_is_refused(changes: dict[str, Any]) -> N
     """Before it is stored."""
     with pytest.raises(ValueError, match=r"tenant|scopes"):
         grant(ROLE, **{"tenant": "acme", "plan": "gold", "scopes": frozenset({"read"}), **changes})
+
+
+def test_what_was_signed_is_the_matched_resource() -> None:
+    """The path is the caller's and proves nothing; the resource is API Gateway's."""
+    assert is_signed({"resourcePath": "/aws/{proxy+}", "path": "/live/aws/v1/models"})
+    assert not is_signed({"resourcePath": "/{proxy+}", "path": "/aws/v1/models"})
+    assert not is_signed({"resourcePath": "/aws/{proxy+}/", "path": "/aws/{proxy+}"})
+    assert not is_signed({})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.catalog import Catalog, Endpoint, Version
 from headrace.errors import UnknownTarget
-from headrace.routing import choose_version
+from headrace.routing import draw
 
 CALLERS = [f"tenant\0{number}" for number in range(4000)]
 
@@ -20,15 +20,20 @@ def weighted(endpoint: Endpoint, **weights: int) -> Endpoint:
     )
 
 
+def drawn(endpoint: Endpoint, caller: str) -> Version:
+    """The version that this caller gets."""
+    return draw(endpoint.hosted, endpoint=endpoint.name, caller=caller)
+
+
 def test_a_caller_keeps_its_version(detection: Endpoint) -> None:
     """The choice depends on nothing but endpoint, weights and caller."""
-    first = [choose_version(detection, caller=caller, pinned=None) for caller in CALLERS[:100]]
-    assert first == [choose_version(detection, caller=caller, pinned=None) for caller in CALLERS[:100]]
+    first = [drawn(detection, caller) for caller in CALLERS[:100]]
+    assert first == [drawn(detection, caller) for caller in CALLERS[:100]]
 
 
 def test_shares_follow_the_weights(detection: Endpoint) -> None:
     """90 to 10 over 4,000 callers stays within 4 standard deviations (19 callers each)."""
-    chosen = [choose_version(detection, caller=caller, pinned=None).name for caller in CALLERS]
+    chosen = [drawn(detection, caller).name for caller in CALLERS]
     assert abs(chosen.count("v2") - 400) < 80
 
 
@@ -38,23 +43,15 @@ def test_a_raised_weight_moves_callers_only_towards_it(a: int, b: int, gain: int
     endpoint = Endpoint("e", "t", "d", False, (), (), (), (), 1, 1, 1, None, ())  # type: ignore[arg-type]
     before, after = weighted(endpoint, a=a, b=b, c=5), weighted(endpoint, a=a, b=b + gain, c=5)
     for caller in CALLERS[:200]:
-        old = choose_version(before, caller=caller, pinned=None).name
-        new = choose_version(after, caller=caller, pinned=None).name
+        old = drawn(before, caller).name
+        new = drawn(after, caller).name
         assert new in (old, "b")
 
 
-def test_a_version_of_weight_0_gets_no_traffic_but_can_be_pinned(detection: Endpoint) -> None:
-    """That is how a version is tried before it is released."""
+def test_a_version_of_weight_0_gets_no_traffic(detection: Endpoint) -> None:
+    """That is how a version is tried before it is released: it can only be pinned."""
     endpoint = weighted(detection, v1=1, v2=0)
-    assert {choose_version(endpoint, caller=caller, pinned=None).name for caller in CALLERS[:500]} == {"v1"}
-    assert choose_version(endpoint, caller="x", pinned="v2").name == "v2"
-
-
-@pytest.mark.parametrize("pinned", ["v9", "lite"])
-def test_refuses_a_version_that_is_not_hosted(detection: Endpoint, pinned: str) -> None:
-    """Neither an unknown version nor one that only the CPU function loads can be pinned."""
-    with pytest.raises(UnknownTarget):
-        choose_version(detection, caller="x", pinned=pinned)
+    assert {drawn(endpoint, caller).name for caller in CALLERS[:500]} == {"v1"}
 
 
 def test_the_model_of_a_task_is_the_default_unless_named(catalog: Catalog) -> None:

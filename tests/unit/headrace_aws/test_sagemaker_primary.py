@@ -101,3 +101,18 @@ def test_another_servers_words_are_not_passed_on(body: Any) -> None:
     refusal = model_error(400, body)
     assert "PRIVATE" not in refusal.message
     assert refusal.code == "input_refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (503, "overloaded", errors.TargetSaturated),
+        (503, "deadline_exceeded", errors.TargetSaturated),
+        (503, "not_ready", errors.TargetUnavailable),
+        (429, "overloaded", errors.TargetThrottled),
+        (500, "model_failed", errors.TargetFaulted),
+    ],
+)
+def test_a_full_endpoint_is_told_from_one_that_is_away(status: int, code: str, expected: type[Exception]) -> None:
+    """Saturation is answered by asking less; only what never reached a model may be asked again."""
+    assert type(model_error(status, json.dumps({"error": "x", "code": code}))) is expected

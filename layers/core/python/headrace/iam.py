@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace.errors import Forbidden
+from headrace.gateway import IAM_PREFIX
 from headrace.identity import Principal, is_plan, is_scope, is_tenant
 from headrace.remembered import Decided, Remembered
 from headrace.revocation import RevocationStore, is_revoked, tenant_mark
 
 NEVER = float("inf")
+SIGNED_RESOURCE = f"{IAM_PREFIX}/{{proxy+}}"
+"""The one resource whose methods API Gateway authorizes by IAM."""
 _NAME = r"[A-Za-z0-9+=,.@_-]{1,64}"
 _PATH = r"(?:[!-.0-~]{1,128}/){0,16}"
 _SESSION = re.compile(rf"arn:(aws[a-z-]*):sts::([0-9]{{12}}):assumed-role/({_NAME})/{_NAME}")
@@ -54,6 +57,14 @@ class GrantStore(Protocol):
 
     def remove(self, arn: str) -> bool:
         """End a grant; False when there was none."""
+
+
+def is_signed(request_context: Mapping[str, Any]) -> bool:
+    """Whether API Gateway checked an AWS signature: by the resource that it matched, never by the path as sent.
+
+    A path such as `//aws/…` looks signed and reaches the API by another resource.
+    """
+    return request_context.get("resourcePath") == SIGNED_RESOURCE
 
 
 def granted_arn(arn: str) -> str:

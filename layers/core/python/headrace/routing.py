@@ -1,4 +1,4 @@
-"""Which version answers a request: the pinned one, or a sticky share of the traffic.
+"""Which of the versions that may answer a request does: a sticky share of the traffic.
 
 Weighted rendezvous hashing: each version scores -weight / ln(u) for a uniform u drawn from the hash of (endpoint,
 version, caller), the highest wins. A caller keeps its version while weights stand, and a change of weights moves only
@@ -11,29 +11,9 @@ import hashlib
 import math
 from collections.abc import Iterable
 
-from headrace.catalog import Endpoint, Version
-from headrace.errors import UnknownTarget
+from headrace.catalog import Version
 
 _SPAN = float(1 << 64)
-
-
-def choose_version(endpoint: Endpoint, *, caller: str, pinned: str | None) -> Version:
-    """The version that serves this caller.
-
-    Args:
-        endpoint: the endpoint, with its versions and weights.
-        caller: what the choice sticks to; requests of one caller go to one version.
-        pinned: a version that the caller insists on.
-
-    Raises:
-        UnknownTarget: the pinned version does not exist or is not hosted.
-    """
-    if pinned is not None:
-        version = endpoint.version(pinned)
-        if version.hosting != "endpoint":
-            raise UnknownTarget("That version answers only when the endpoint cannot.", code="version_not_found")
-        return version
-    return draw(endpoint.hosted, endpoint=endpoint.name, caller=caller)
 
 
 def draw(versions: Iterable[Version], *, endpoint: str, caller: str) -> Version:

@@ -38,7 +38,7 @@ class Target:
 
     @property
     def watched_as(self) -> str:
-        """The name under which its health is kept: what stands before the slash shares capacity, a stand-in does not."""
+        """The name under which its health is kept: what stands before the slash shares capacity."""
         return self.name if self.hosted else f"{self.endpoint}.{self.kind}/{self.kind}"
 
 

@@ -41,9 +41,6 @@ Second = Mapping[str, Counts]
 Buckets = dict[int, dict[str, Counts]]
 """By whole second since the epoch. Its inner dicts are replaced and never changed, so that copies may share them."""
 
-STAND_INS = ("/cpu", "/rules")
-"""Targets outside the endpoint: how loaded they are says nothing of it."""
-
 
 def add(buckets: Buckets, second: int, counts: Second) -> None:
     """Add one second's counts."""
@@ -72,14 +69,9 @@ def total(buckets: Buckets, target: str, seconds: Iterable[int]) -> Counts:
     return Counts(*(sum(column) for column in zip(*found, strict=True)))
 
 
-def total_hosted(buckets: Buckets, seconds: Iterable[int], *, but: frozenset[str] = frozenset()) -> Counts:
-    """The counts of all hosted targets of the endpoint over some seconds, less those named."""
-    found = [
-        counts
-        for second in seconds
-        for target, counts in buckets.get(second, {}).items()
-        if not target.endswith(STAND_INS) and target not in but
-    ]
+def total_of_all(buckets: Buckets, seconds: Iterable[int], *, but: frozenset[str] = frozenset()) -> Counts:
+    """The counts of all targets of the endpoint over some seconds, less those named."""
+    found = [counts for second in seconds for target, counts in buckets.get(second, {}).items() if target not in but]
     if not found:
         return NOTHING
     return Counts(*(sum(column) for column in zip(*found, strict=True)))

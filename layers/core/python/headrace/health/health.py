@@ -21,7 +21,7 @@ from headrace.health.counts import Counts, tier_name
 from headrace.health.options import HealthOptions
 from headrace.health.store import HealthStore
 from headrace.health.sync import Sync
-from headrace.health.view import EndpointView, Permit, TargetView, Verdict
+from headrace.health.view import EndpointView, Permit, Verdict
 
 DEFAULTS = HealthOptions()
 
@@ -127,7 +127,7 @@ class Health:
             view.count(now, int(permit.at), permit.target, by_sending, weight=permit.weight)
             if any(by_end):
                 view.count(now, int(now), permit.target, by_end, weight=permit.weight)
-            self._learn(view.target(permit.target), verdict, seconds, now=now)
+            self._learn(view, permit.target, verdict, seconds, now=now)
             if permit.probe and permit.lease:
                 view.probed[permit.target] = (permit.lease, verdict, now)
             # A call that others have seen begin must be seen to end, even if this process is never asked again.
@@ -196,14 +196,17 @@ class Health:
         weight = view.weight(now)
         return weight if weight == 1 or self._uniform() * weight < 1.0 else 0
 
-    def _learn(self, local: TargetView, verdict: Verdict, seconds: float, *, now: float) -> None:
+    def _learn(self, view: EndpointView, target: str, verdict: Verdict, seconds: float, *, now: float) -> None:
+        local = view.target(target)
         if verdict == "good":
             local.bad_in_a_row = 0
             local.tokens = min(self._options.retry_tokens, local.tokens + 1)
             local.latencies.keep(seconds, now=now)
         elif verdict == "bad":
             local.bad_in_a_row += 1
-            if local.bad_in_a_row >= self._options.local_bad_max:
+            # Where the fleet fares well it was bad luck. A process that refuses is soon free again and is given the
+            # next request, too: it would refuse far more than its share.
+            if local.bad_in_a_row >= self._options.local_bad_max and not view.fares_well(target, now):
                 local.open_until = now + self._options.local_open_s
 
     def _spend(self, target: str, *, hedge: bool) -> bool:
@@ -217,7 +220,7 @@ class Health:
                 return False
             local.tokens -= self._options.retry_cost
             view.count(now, int(now), target, Counts(retried=1, hedged=int(hedge)), weight=1)
-        self._sync.nudge(view, now, after_s=self._options.flush_urgent_s)
+        self._sync.nudge(view, now, after_s=0.0)  # a budget spent must be known before the others spend it again
         return True
 
 

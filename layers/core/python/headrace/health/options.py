@@ -38,8 +38,11 @@ class HealthOptions:
         forgive_s: a circuit closed for this long starts again at `open_s`.
         probe_lease_s: a probe not heard of for this long is taken for dead.
         ramp_s, ramp_from: after a good probe the share of calls let through grows linearly from `ramp_from` to 1.
-        ramp_bad_share: a failure during the ramp reopens the circuit if failures are this share of its results.
-        local_bad_max, local_open_s: so many failures in a row in one process stop that process for so long.
+        ramp_bad_share: a failure during the ramp reopens the circuit if failures are this share of its results; the
+            first one does, when only the probe went well. With less than `bad_share`, a target that fails now and
+            then, which would never have tripped, would never recover.
+        local_bad_max, local_open_s: so many failures in a row in one process stop that process for so long, unless the
+            fleet is known to fare well.
         slo_default_s: the latency limit of an endpoint of which none was told.
         retry_tokens, retry_cost: this process's token bucket for each target; a success pays one token back
             (botocore's standard retry mode: 500 and 5).
@@ -92,7 +95,7 @@ class HealthOptions:
     probe_lease_s: float = 10.0
     ramp_s: float = 5.0
     ramp_from: float = 0.2
-    ramp_bad_share: float = 0.2
+    ramp_bad_share: float = 0.5
     local_bad_max: int = 5
     local_open_s: float = 2.0
     slo_default_s: float = 1.0

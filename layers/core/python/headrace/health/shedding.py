@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headrace.health.counts import Buckets, Counts, tier_name, total, total_hosted
+from headrace.health.counts import Buckets, Counts, tier_name, total, total_of_all
 from headrace.health.options import HealthOptions
 from headrace.health.store import OPEN_TO_ALL, Shed
 
@@ -48,7 +48,7 @@ def advanced(
         # A clock that was set back must not stop the recovery for as long as it was ahead.
         return shed if elapsed_s > -IDLE_S_MAX else replace(shed, second=second)
     seconds = range(max(shed.cut_at + 1, second - options.shed_window_s + 1), second + 2)
-    counts = total_hosted(buckets, seconds, but=down)
+    counts = total_of_all(buckets, seconds, but=down)
     if overloaded(counts, options=options):
         arrivals = [total(buckets, tier_name(tier), seconds).arrived for tier in range(tier_max + 1)]
         refused = counts.saturated / (counts.done + counts.saturated)

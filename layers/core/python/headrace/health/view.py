@@ -145,6 +145,15 @@ class EndpointView:
         own = counts.total(self._own, target, seconds)
         return (own if self.blind(now) else counts.total(self.fleet(), target, seconds)), own
 
+    def fares_well(self, target: str, now: float) -> bool:
+        """Whether the fleet is known to be answered, just now, more often than not."""
+        if self.blind(now):
+            return False
+        seconds = range(int(now) - self._options.sudden_window_s, int(now) + 2)
+        recent = counts.total(self.fleet(), target, seconds)
+        results = recent.good + recent.bad
+        return results >= self._options.bad_min and recent.bad < self._options.bad_share * results
+
     def window_s(self) -> int:
         """How far back the store is read: as far as the slowest target needs."""
         waits = (
@@ -156,7 +165,7 @@ class EndpointView:
     def weight(self, now: float) -> int:
         """How many calls one call stands for: 1 until the fleet makes more than can be counted one by one."""
         seconds = range(int(now) - 3, int(now))
-        per_s = counts.total_hosted(self._fleet, seconds).started / len(seconds)
+        per_s = counts.total_of_all(self._fleet, seconds).started / len(seconds)
         return 1 + int(per_s / self._options.witnesses_per_s)
 
     def admitted(self, tier: int, now: float) -> float:
