@@ -1,4 +1,4 @@
-"""The functions' environment as deployed, with this repository's catalog, and AWS replaced by a stub."""
+"""The functions' environment as deployed, with this repository's catalog, and AWS replaced by two other processes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.conditions import ROOT
 from benchmarks.processes import HOST, SCRATCH, Program, free_port, running
+from benchmarks.traffic.account import KEYS_TABLE, PEPPER, REGION, STATE_TABLE, populate, queue_url
 
 PREFIX = "headrace-bench"
 LEAN = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -25,12 +26,18 @@ class NoCatalog(RuntimeError):
     """The endpoints' declarations do not compile; the message is the compiler's."""
 
 
-def environment(*, stub_port: int = 9) -> dict[str, str]:
+METERED_PLAN = "metered"
+"""`standard` with a budget, added to the catalog, because the only declared plan with one is too small to be driven."""
+
+
+def environment(*, stub_port: int = 9, account_port: int = 9) -> dict[str, str]:
     """What a function finds in its environment, but for `LEAN`.
 
     Args:
-        stub_port: Where the stub of the SageMaker runtime listens.
+        stub_port: Where the stub of the SageMaker runtime, and of Lambda's, listens.
+        account_port: Where the account with everything else listens.
     """
+    runtime, account = f"http://{HOST}:{stub_port}", f"http://{HOST}:{account_port}"
     return {
         "HEADRACE_STAGE": "bench",
         "HEADRACE_PREFIX": PREFIX,
@@ -38,18 +45,24 @@ def environment(*, stub_port: int = 9) -> dict[str, str]:
         "HEADRACE_INPUTS_BUCKET": "inputs",
         "HEADRACE_ARTIFACTS_BUCKET": "artifacts",
         "HEADRACE_FALLBACK_FUNCTION": "fallback",
-        "HEADRACE_KEYS_TABLE": "keys",
-        "HEADRACE_PEPPER_SECRET": "pepper",
+        "HEADRACE_PREDICT_FUNCTION": "predict",
+        "HEADRACE_KEYS_TABLE": KEYS_TABLE,
+        "HEADRACE_STATE_TABLE": STATE_TABLE,
+        "HEADRACE_PEPPER_SECRET": PEPPER,
+        "HEADRACE_JOBS_BUCKET": "jobs",
+        "HEADRACE_JOBS_QUEUE": queue_url(account),
         "HEADRACE_RULES": str(ROOT / "endpoints"),
         "POWERTOOLS_SERVICE_NAME": "bench",
         "POWERTOOLS_METRICS_NAMESPACE": "Headrace",
         "POWERTOOLS_LOG_LEVEL": "INFO",
-        "AWS_REGION": "eu-west-1",
-        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         # As in Lambda: credentials lie in the environment, and nobody is asked for them.
         "AWS_ACCESS_KEY_ID": "bench",
         "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://{HOST}:{stub_port}",
+        "AWS_ENDPOINT_URL": account,
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
+        "AWS_ENDPOINT_URL_LAMBDA": runtime,
         "NAIVE_ENDPOINT": f"{PREFIX}-sentiment",
         # Without these the X-Ray SDK takes itself to be on a server and builds a client that it never builds in Lambda.
         "LAMBDA_TASK_ROOT": str(ROOT),
@@ -65,21 +78,36 @@ def _catalog() -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoCatalog(done.stderr or done.stdout)
+    catalog = json.loads(path.read_text(encoding="utf-8"))
+    standard = next(plan for plan in catalog["plans"] if plan["name"] == "standard")
+    budget = {"unit": "gpu_ms", "amount": 10**9, "window_s": 86_400}
+    catalog["plans"].append({**standard, "name": METERED_PLAN, "budgets": [budget]})
+    path.write_text(json.dumps(catalog), encoding="utf-8")
     return path
 
 
 @contextlib.contextmanager
 def stub() -> Iterator[Program]:
     """Run the stub of the SageMaker runtime until the block ends."""
-
-    def ready(port: int) -> bool:
-        with socket.create_connection((HOST, port), timeout=1):
-            return True
-
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.runtime_stub", str(port)]
-    with running("runtime-stub", command, port=port, environment={}, ready=ready) as program:
+    with running("runtime-stub", command, port=port, environment={}, ready=_answers) as program:
         yield program
+
+
+@contextlib.contextmanager
+def account() -> Iterator[Program]:
+    """Run an account with all that the functions find in one, until the block ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.traffic.account", str(port)]
+    with running("account", command, port=port, environment={}, ready=_answers) as program:
+        populate(f"http://{HOST}:{port}", pepper="p" * 44)
+        yield program
+
+
+def _answers(port: int) -> bool:
+    with socket.create_connection((HOST, port), timeout=1):
+        return True
 
 
 def classification_event() -> dict[str, Any]:

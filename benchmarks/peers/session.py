@@ -9,7 +9,7 @@ MODEL = "BENCH_MODEL"
 """Environment variable: path of the ONNX file."""
 
 
-def open_session() -> Any:
+def open_session(onnx: str | None = None) -> Any:
     """Open the model on the CPU, one thread per run, no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

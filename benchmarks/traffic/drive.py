@@ -85,7 +85,7 @@ class Environment:
 
 
 @contextlib.contextmanager
-def environment(name: str, settings: Mapping[str, str]) -> Iterator[Environment]:
+def container(name: str, settings: Mapping[str, str]) -> Iterator[Environment]:
     """A new environment, frozen until it is asked for something."""
     log = SCRATCH / "logs" / f"container-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -129,16 +129,16 @@ def drive(scenario: Scenario, settings: Mapping[str, str], *, event: Event) -> F
     """
     tenant = "".join(filter(str.isalnum, scenario.name))
     served = []
-    with environment(tenant, settings) as container:
+    with container(tenant, settings) as lambda_:
         began = time.monotonic()
         for number in range(round(scenario.rate_per_s * scenario.seconds)):
             time.sleep(max(0.0, began + number / scenario.rate_per_s - time.monotonic()))
             sent = by(scenario.make(event, number), tenant=tenant, plan=scenario.plan)
-            served.append(container.serve(scenario.module, sent))
+            served.append(lambda_.serve(scenario.module, sent))
             _check(served[-1])
             if number == 0:  # a cold start takes longer than the pause after it
                 began = time.monotonic()
-        failures = container.store_failures
+        failures = lambda_.store_failures
     return Found(scenario, served[0], tuple(served[scenario.skipped :]), failures)
 
 

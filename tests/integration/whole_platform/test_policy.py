@@ -45,15 +45,18 @@ def issue(platform: Platform, *arguments: str) -> str:
 
 
 def test_a_circuit_is_shared_by_functions_that_never_met(healthy: Platform) -> None:
-    """After some hangs callers are answered at once by the stand-in, whichever environment serves them."""
+    """After some hangs nobody waits for the endpoint, whichever environment serves: the stand-in answers."""
     healthy.stack.fault(endpoint="sentiment", kind="hang")
+    reasons: set[str | None] = set()
     with ThreadPoolExecutor(4) as callers:
-        for _ in range(40):
+        for _ in range(60):
             answers = list(callers.map(lambda _: ask(healthy, x_request_timeout_ms="2000"), range(4)))
-            if all(answer.headers.get("x-headrace-degraded") == "circuit_open" for answer in answers):
+            reasons = {answer.headers.get("x-headrace-degraded") for answer in answers}
+            if "circuit_open" in reasons and "timeout" not in reasons:
                 break
         else:
             pytest.fail("no circuit opened")
+    assert reasons <= {"circuit_open", "shed"}
     assert {answer.status for answer in answers} == {200}
     assert {answer.headers["x-headrace-served-by"] for answer in answers} == {"sentiment/cpu"}
 
