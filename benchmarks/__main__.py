@@ -1,4 +1,4 @@
-"""`python -m benchmarks [serving|gateway|imports|fleet|all] [--quick]`: measure, print, and keep the results."""
+"""`python -m benchmarks [NAME|all] [--quick]`: measure, print, and keep the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from benchmarks.processes import SCRATCH
 from benchmarks.report import RESULTS, Report, text, write
 
-NAMES = ("imports", "fleet", "gateway", "serving")
+NAMES = ("imports", "fleet", "gateway", "serving", "overload", "faults")
 """In the order of `all`: the short ones first."""
 
 

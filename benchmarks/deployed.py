@@ -87,10 +87,14 @@ def _catalog() -> Path:
 
 
 @contextlib.contextmanager
-def stub() -> Iterator[Program]:
-    """Run the stub of the SageMaker runtime until the block ends."""
+def stub(*, pause_ms: float = 0.0) -> Iterator[Program]:
+    """Run the stub of the SageMaker runtime until the block ends.
+
+    Args:
+        pause_ms: How long it takes to answer.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.runtime_stub", str(port)]
+    command = [sys.executable, "-m", "benchmarks.runtime_stub", str(port), str(pause_ms)]
     with running("runtime-stub", command, port=port, environment={}, ready=_answers) as program:
         yield program
 
@@ -131,7 +135,9 @@ def detection_event(*, raw: bool) -> dict[str, Any]:
     body = photo() if raw else json.dumps({"image": {"base64": base64.b64encode(photo()).decode()}}).encode()
     event["path"] = "/v1/detections"
     event["requestContext"]["path"] = "/live/v1/detections"
-    event["headers"]["Content-Type"] = kind
-    event["multiValueHeaders"]["Content-Type"] = [kind]
+    # The same photo each time, and its answer computed each time.
+    for name, value in (("Content-Type", kind), ("Cache-Control", "no-cache")):
+        event["headers"][name] = value
+        event["multiValueHeaders"][name] = [value]
     event["body"] = base64.b64encode(body).decode()
     return event

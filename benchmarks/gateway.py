@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.arithmetic import percentile, spread
 from benchmarks.conditions import ROOT, conditions
-from benchmarks.deployed import LEAN, environment, stub
+from benchmarks.deployed import LEAN, account, environment, stub
 from benchmarks.processes import SCRATCH
 from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import say
@@ -59,10 +59,11 @@ def run(*, quick: bool = False) -> Report:
         conditions(PACKAGES, repetitions=f"{runs} processes of {count} calls"),
     )
     measured: dict[str, list[Figures]] = {}
-    with stub() as program:
+    with stub() as runtime, account() as state:
+        settings = {**environment(stub_port=runtime.port, account_port=state.port), **LEAN}
         for turn in range(runs):
             say(f"gateway: process {turn + 1} of {runs}")
-            for case, figures in _probe(program.port, count=count).items():
+            for case, figures in _probe(settings, count=count).items():
                 measured.setdefault(case, []).append(figures)
     for case, several in measured.items():
         report.tables += [_whole_table(case, several), _parts_table(case, several)]
@@ -85,11 +86,10 @@ def run(*, quick: bool = False) -> Report:
     return report
 
 
-def _probe(port: int, *, count: int) -> dict[str, Figures]:
+def _probe(settings: dict[str, str], *, count: int) -> dict[str, Figures]:
     output = SCRATCH / "gateway.json"
     command = [sys.executable, "-m", "benchmarks.gateway_probe", str(output), str(count)]
-    settings = {**os.environ, **environment(stub_port=port), **LEAN}
-    subprocess.run(command, cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX)
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX)
     found: dict[str, Figures] = json.loads(output.read_text(encoding="utf-8"))
     return found
 
@@ -134,14 +134,18 @@ def _parts_table(case: str, several: list[Figures]) -> Table:
         return spread([percentile(figures[part]["cpu_ms"], 0.5) for figures in several]).median
 
     whole, framework, silent = cpu("handler"), cpu("framework"), cpu("without the call and telemetry")
-    reported, call = cpu("without the call"), cpu("call")
+    reported, call, policy = cpu("without the call"), cpu("call"), cpu("policy")
     parts = {
         "framework (Mangum, FastAPI, an empty route)": framework,
-        "application (its JSON included)": silent - framework,
+        "application (its JSON included)": silent - framework - policy,
+        "invocation policy": policy,
         "telemetry (log line and metrics)": reported - silent,
         "InvokeEndpoint, signed and sent": call,
-        "hand-over and waiting": whole - reported - call,
+        "hand-over, and the policy's work in the background": whole - reported - call,
         "whole handler": whole,
+        "of the policy: limits": cpu("limits"),
+        "of the policy: circuit, shedding and percentiles": cpu("health"),
+        "of the policy: the cache's key, look-up and entry": cpu("cache"),
         "of the application: JSON of body, request and answer": cpu("json"),
         "for comparison: InvokeEndpoint by boto3's client": cpu("boto3"),
     }

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,14 +24,20 @@ from aws_lambda_powertools import Logger, Metrics
 from mangum import Mangum
 
 from benchmarks.deployed import PREFIX, classification_event, detection_event, photo
+from benchmarks.lambda_context import Context
+from benchmarks.policy_parts import policy_acts, policy_in_memory
 from benchmarks.runtime_stub import CLASSIFICATION, DETECTION
+from benchmarks.traffic.scenarios import text
 from functions.predict.app import create_app
 from functions.predict.handler import handler, settings
 from functions.predict.lean import FastAPI, Request, Response
 from functions.predict.services import Services
 from headrace import strict_json
 from headrace.catalog import load
+from headrace.fake_idempotency import FakeIdempotencyStore
+from headrace.fake_policy import FakeCallers
 from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency import Idempotency
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import read_response, write_request
 from headrace.tasks import object_detection, text_classification
@@ -42,22 +49,22 @@ WARM_UP = 30
 BODY_BYTES_MAX = 8_000_000
 _TARGET_MS = re.compile(r"target;dur=([0-9.]+)")
 
+TEXT = "I love this airline, the crew was fantastic!"
+catalog = load(Path(settings.catalog).read_text(encoding="utf-8"))
+classification = classification_event()
+
+Act = Callable[[int], Any]
+"""Something measured; it is told the number of its turn."""
+
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What Lambda tells about an invocation."""
+class Case:
+    """What is asked: the event of a turn, the endpoint, and the same request already checked."""
 
-    function_name: str = "bench"
-    memory_limit_in_mb: int = 1024
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:bench"
-    aws_request_id: str = "5f0c3b52-6d4f-4c0e-9f5a-0f6a5b1c2d3e"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds left."""
-        return 30_000
-
-
-Act = Callable[[], Any]
+    event: Callable[[int], dict[str, Any]]
+    endpoint: str
+    request: InferenceRequest
+    body: bytes
 
 
 def _over_fakes(document: dict[str, Any], *, report: Callable[[dict[str, Any]], None]) -> Mangum:
@@ -68,11 +75,16 @@ def _over_fakes(document: dict[str, Any], *, report: Callable[[dict[str, Any]], 
         return read_response("application/json", body)
 
     services = Services(
-        catalog=load(Path(settings.catalog).read_text(encoding="utf-8")),
+        catalog=catalog,
         primary=FakePrimary(respond),
         stand_in=FakeStandIn(),
         inputs=FakeInputs(),
-        clock=time.monotonic,
+        policy=cache(policy_in_memory),
+        idempotency=Idempotency(store=FakeIdempotencyStore(), wall=time.time, token=lambda: ""),
+        callers=FakeCallers(),
+        jobs=None,
+        clock=time.time,
+        sleep=time.sleep,
         report=report,
     )
     return Mangum(create_app(services), lifespan="off")
@@ -91,50 +103,50 @@ def _framework() -> Mangum:
     return Mangum(app, lifespan="off")
 
 
-def _acts(event: dict[str, Any], *, endpoint: str, request: InferenceRequest, body: bytes) -> dict[str, Act]:
-    """What is measured of one event: the whole, and the parts that it is made of."""
-    document = CLASSIFICATION if endpoint == "sentiment" else DETECTION
+def _acts(case: Case) -> dict[str, Act]:
+    """What is measured of one case: the whole, and the parts that it is made of."""
+    document = CLASSIFICATION if case.endpoint == "sentiment" else DETECTION
     answer = json.dumps(document).encode()
     reported = _over_fakes(document, report=Telemetry(Logger(), Metrics()).report)
     silent = _over_fakes(document, report=lambda _: None)
     framework = _framework()
     context: Any = Context()
-    content_type, written = write_request(request)
+    content_type, written = write_request(case.request)
     runtime = client("sagemaker-runtime", read_timeout_s=3.0)
-
-    def invoke() -> None:
-        got = runtime.invoke_endpoint(
-            EndpointName=f"{PREFIX}-{endpoint}", TargetVariant="v1", ContentType=content_type,
-            Accept="application/json", CustomAttributes="headrace-timeout-ms=2000", Body=written,
-        )  # fmt: skip
-        got["Body"].read()
-
     signed = SignedCalls("sagemaker-runtime")
     headers = {
         "content-type": content_type,
         "accept": "application/json",
         "x-amzn-sagemaker-target-variant": "v1",
-        "x-amzn-sagemaker-custom-attributes": "headrace-timeout-ms=2000",
+        "x-amzn-sagemaker-custom-attributes": "headrace-timeout-ms=2000,headrace-tier=5",
     }
 
-    def post() -> None:
-        signed.post(("endpoints", f"{PREFIX}-{endpoint}", "invocations"), written, headers=headers, timeout_s=2.0)
+    def invoke_by_boto3(_: int) -> None:
+        got = runtime.invoke_endpoint(
+            EndpointName=f"{PREFIX}-{case.endpoint}", TargetVariant="v1", ContentType=content_type,
+            Accept="application/json", CustomAttributes="headrace-timeout-ms=2000", Body=written,
+        )  # fmt: skip
+        got["Body"].read()
 
-    def parse() -> None:
-        if body[:1] == b"{":
-            strict_json.parse(body, bytes_max=BODY_BYTES_MAX)
-        write_request(request)
+    def post(_: int) -> None:
+        signed.post(("endpoints", f"{PREFIX}-{case.endpoint}", "invocations"), written, headers=headers, timeout_s=2.0)
+
+    def parse(_: int) -> None:
+        if case.body[:1] == b"{":
+            strict_json.parse(case.body, bytes_max=BODY_BYTES_MAX)
+        write_request(case.request)
         read_response("application/json", answer)
 
     return {
-        "handler": lambda: handler(event, context),
-        "without the call": lambda: reported(event, context),
-        "without the call and telemetry": lambda: silent(event, context),
-        "framework": lambda: framework(event, context),
+        "handler": lambda turn: handler(case.event(turn), context),
+        "without the call": lambda turn: reported(case.event(turn), context),
+        "without the call and telemetry": lambda turn: silent(case.event(turn), context),
+        "framework": lambda turn: framework(case.event(turn), context),
         "call": post,
-        "boto3": invoke,
+        "boto3": invoke_by_boto3,
         "json": parse,
-        "round trip": _round_trip(endpoint, written),
+        **policy_acts(case.request, catalog.endpoint(case.endpoint), read_response("application/json", answer)),
+        "round trip": _round_trip(case.endpoint, written),
     }
 
 
@@ -148,7 +160,7 @@ def _round_trip(endpoint: str, body: bytes) -> Act:
     )
     message = head.encode() + body
 
-    def act() -> None:
+    def act(_: int) -> None:
         connection.sendall(message)
         connection.recv(65_536)
 
@@ -161,7 +173,7 @@ def _measure(acts: dict[str, Act], *, count: int) -> dict[str, dict[str, list[fl
     for turn in range(WARM_UP + count):
         for name, act in acts.items():
             cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-            answer = act()
+            answer = act(turn)
             wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
             if turn < WARM_UP:
                 continue
@@ -187,24 +199,28 @@ def _target_ms(answer: dict[str, Any]) -> float:
 
 
 def main(output: Path, count: int) -> None:
-    """Measure the three events and write the figures."""
-    text = "I love this airline, the crew was fantastic!"
-    image = object_detection.request_for(photo(), threshold=0.3, max_detections=100)
-    event, as_json, raw = classification_event(), detection_event(raw=False), detection_event(raw=True)
-    texts = text_classification.request_for([text])
+    """Measure the three cases and write the figures."""
+    photographed = object_detection.request_for(photo(), threshold=0.3, max_detections=100)
+    as_json, raw = detection_event(raw=False), detection_event(raw=True)
     cases = {
-        "classification": _acts(event, endpoint="sentiment", request=texts, body=json.dumps({"input": text}).encode()),
-        "detection, base64 in JSON": _acts(as_json, endpoint="detection", request=image, body=_body(as_json)),
-        "detection, raw image": _acts(raw, endpoint="detection", request=image, body=b""),
+        # Each turn sends another text, or the cache would answer.
+        "classification": Case(
+            lambda turn: text(classification, turn), "sentiment", text_classification.request_for([TEXT]), _text_body()
+        ),
+        "detection, base64 in JSON": Case(lambda _: as_json, "detection", photographed, _body(as_json)),
+        "detection, raw image": Case(lambda _: raw, "detection", photographed, b""),
     }
     gc.collect()
-    measured = {name: _measure(acts, count=count) for name, acts in cases.items()}
+    measured = {name: _measure(_acts(case), count=count) for name, case in cases.items()}
     output.write_text(json.dumps(measured), encoding="utf-8")
 
 
 def _body(event: dict[str, Any]) -> bytes:
-
     return base64.b64decode(event["body"])
+
+
+def _text_body() -> bytes:
+    return json.dumps({"input": TEXT}).encode()
 
 
 if __name__ == "__main__":

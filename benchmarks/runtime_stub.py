@@ -1,7 +1,7 @@
-"""A SageMaker runtime that answers at once: `InvokeEndpoint` gets a canned good answer, computed by nobody.
+"""A SageMaker runtime whose answers are computed by nobody: `InvokeEndpoint` gets a canned good one, after a pause.
 
-Run as a process of its own, `python -m benchmarks.runtime_stub PORT`, so that its CPU counts as nobody else's. Which
-answer is decided by the endpoint's name in the path: it ends in that of the task's endpoint.
+Run as a process of its own, `python -m benchmarks.runtime_stub PORT PAUSE_MS`, so that its CPU counts as nobody else's.
+Which answer is decided by the endpoint's name in the path: it ends in that of the task's endpoint.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ REPLIES = {b"sentiment": _reply(CLASSIFICATION), b"detection": _reply(DETECTION)
 
 
 class Stub(asyncio.Protocol):
-    """One connection."""
+    """One connection; each answer comes `pause_s` after its request."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._path = b""
@@ -72,15 +73,18 @@ class Stub(asyncio.Protocol):
         """Answer."""
         endpoint = self._path.split(b"/")[2].rpartition(b"-")[2]
         self._path = b""
-        self._transport.write(REPLIES[endpoint])
+        if self._pause_s:
+            asyncio.get_running_loop().call_later(self._pause_s, self._transport.write, REPLIES[endpoint])
+        else:
+            self._transport.write(REPLIES[endpoint])
 
 
-async def main(port: int) -> None:
+async def main(port: int, pause_s: float) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Stub, HOST, port)
+    server = await asyncio.get_running_loop().create_server(lambda: Stub(pause_s), HOST, port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(int(sys.argv[1])))
+        runner.run(main(int(sys.argv[1]), float(sys.argv[2]) / 1000))

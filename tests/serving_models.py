@@ -161,39 +161,6 @@ def classifier_with_maps() -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
 
 
-def centred() -> bytes:
-    """Y = x - mean(x over the batch): equal neighbours leave a row's answer alone, unlike ones do not."""
-    axes = numpy_helper.from_array(np.array([0], dtype=np.int64), "axes")
-    return model_of(
-        [
-            helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=1),
-            helper.make_node("Sub", ["x", "m"], ["y"]),
-        ],
-        inputs=[value("x", TensorProto.FLOAT, ["rows", 4])],
-        outputs=[value("y", TensorProto.FLOAT, ["rows", 4])],
-        initializers=[axes],
-    )
-
-
-def classifier_with_maps() -> bytes:
-    """What scikit-learn exports: a tensor of labels beside a sequence of maps."""
-    nodes = [
-        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
-        helper.make_node("ZipMap", ["x"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]),
-    ]
-    maps = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
-    )
-    graph = helper.make_graph(
-        nodes,
-        "test",
-        [value("x", TensorProto.FLOAT, ["rows", 2])],
-        [value("label", TensorProto.INT64, ["rows"]), helper.make_value_info("maps", maps)],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
-    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
-
-
 def lookup(*, size: int = 5) -> bytes:
     """Y = table[x]: an index beyond the table fails in ONNX Runtime."""
     table = np.arange(size, dtype=np.float32).reshape(size, 1)

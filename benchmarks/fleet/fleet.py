@@ -1,21 +1,17 @@
-"""A Lambda function's containers: one request each at a time, frozen in between, the most recently used one first."""
+"""A Lambda function: a container per request, the one used last comes first, and who drives a policy's steps."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
 
 from benchmarks.fleet.calls import GARBAGE, Upstream
+from benchmarks.fleet.container import Container
 from benchmarks.fleet.engine import Engine
 from benchmarks.fleet.store import Store
-from benchmarks.fleet.values import Ask, Books, ContainerPolicy, Fleetwide, Reply, Surroundings
+from benchmarks.fleet.values import Ask, Books, Fleetwide, Reply
 from headrace.steps import Outcomes, Pause, Race, Steps
-
-BACKGROUND_MAX = 64
-"""Tasks that wait in one container, as in the real one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,78 +31,6 @@ class Function:
     own_s: float = 0.003
     reaped_s: float = 300.0
     crash_share: float = 0.0
-
-
-class Container:
-    """One execution environment. `debt_s` is time that store calls took and the steps have not waited for yet."""
-
-    def __init__(
-        self, engine: Engine, store: Store, books: Books, *, name: str, policy: Fleetwide, seed: Random
-    ) -> None:
-        self._engine = engine
-        self._store = store
-        self._books = books
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._task_due = False
-        self._in_task = False
-        self.debt_s = 0.0
-        self.idle_since_s = 0.0
-        self.busy = False
-        self.dead = False
-        self.policy: ContainerPolicy = policy.container(
-            Surroundings(
-                name=name,
-                clock=self.clock,
-                wall=self.wall,
-                uniform=seed.random,
-                background=self,
-                cross=self.cross,
-                store_away=lambda: store.away,
-            )
-        )
-
-    def clock(self) -> float:
-        """Virtual time as this container sees it."""
-        return self._engine.now + self.debt_s
-
-    def wall(self) -> float:
-        """The same in seconds since 1970."""
-        return self._engine.wall() + self.debt_s
-
-    def cross(self) -> None:
-        """Go to the store: in the background its time is nobody's, otherwise the request's."""
-        if self._in_task:
-            self._books.store_background += 1
-            self._store.check()
-            return
-        self._books.store_foreground += 1
-        self.debt_s += self._store.takes_s()
-        self._store.check()
-
-    def submit(self, task: Callable[[], None]) -> bool:
-        """See `headrace.background.Background`."""
-        if len(self._tasks) >= BACKGROUND_MAX:
-            return False
-        self._tasks.append(task)
-        self.thaw()
-        return True
-
-    def thaw(self) -> None:
-        """Go on with background work, which takes the time of a store call per task."""
-        if self._tasks and not self._task_due and self.busy:
-            self._task_due = True
-            self._engine.after(self.debt_s + self._store.takes_s(), self._work)
-
-    def _work(self) -> None:
-        self._task_due = False
-        if not self.busy or self.dead:
-            return  # frozen in the middle of it: it is done when the next request thaws the container
-        task = self._tasks.popleft()
-        owed_s, self.debt_s, self._in_task = self.debt_s, 0.0, True
-        with suppress(Exception):
-            task()
-        self.debt_s, self._in_task = owed_s, False
-        self.thaw()
 
 
 class Fleet:
@@ -184,7 +108,8 @@ class _Job:
     """One request in one container."""
 
     __slots__ = (
-        "_answer", "_ask", "_began_s", "_books", "_container", "_crash", "_engine", "_fleet", "_steps", "_upstream"
+        "_answer", "_ask", "_began_s", "_books", "_container", "_crash", "_engine", "_fleet",
+        "_over_s", "_steps", "_upstream",
     )  # fmt: skip
 
     def __init__(self, fleet: Fleet, container: Container, ask: Ask, answer: Callable[[Reply], None]) -> None:
@@ -193,7 +118,7 @@ class _Job:
         self._ask = ask
         self._answer = answer
         self._engine, self._upstream, self._books = fleet.parts
-        self._began_s = -1.0
+        self._began_s = self._over_s = -1.0
 
     def begin(self) -> None:
         """The container is warm and has the request."""
@@ -210,6 +135,7 @@ class _Job:
         except StopIteration as end:
             reply: Reply = end.value
             owed_s = self._settle_debt()
+            self._over_s = self._engine.now  # what it held of limits it gave back at this moment, not after the debt
             self._engine.after(owed_s, lambda: self._end(reply))
             return
         owed_s = self._settle_debt()
@@ -236,12 +162,14 @@ class _Job:
 
     def _end(self, reply: Reply) -> None:
         if reply.kind != "limited":
-            self._books.admitted.append((self._ask.tenant, self._ask.plan, self._began_s, self._engine.now))
+            over_s = max(self._began_s, self._over_s)
+            self._books.admitted.append((self._ask.tenant, self._ask.plan, self._began_s, over_s))
         self._fleet.release(self._container)
         self._answer(replace(reply, kind="wrong") if reply.response is GARBAGE else reply)
 
     def _die(self) -> None:
         """The container is killed right after it sent a call: nothing is settled, and the caller sees a 502."""
         self._container.dead = True
+        self._over_s = self._engine.now
         self._books.crashes += 1
         self._end(Reply("failed"))

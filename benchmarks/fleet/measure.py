@@ -1,15 +1,16 @@
-"""`python -m benchmarks fleet [--quick]`: run the scenarios, print the scorecard, draw the plots in `docs/`."""
+"""`python -m benchmarks fleet [--quick]`: run the scenarios, print the scorecard, write plots to `docs/`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.fleet.card import card
+from benchmarks.fleet.card import card, store_use
 from benchmarks.fleet.contenders import CONTENDERS, HEADRACE, NO_POLICY, PER_CONTAINER
 from benchmarks.fleet.engine import EPOCH_S
+from benchmarks.fleet.page import update
 from benchmarks.fleet.plots import file_name, plot
 from benchmarks.fleet.runs import Run, run_all
-from benchmarks.fleet.scenarios import SCENARIOS
+from benchmarks.fleet.scenarios import HEALTHY, SCENARIOS
 from benchmarks.report import Report
 from benchmarks.rounds import say
 
@@ -53,7 +54,9 @@ def run(*, quick: bool) -> Report:
     )
     card(report, runs)
     if not quick:
+        report.tables.append(store_use(run_all(HEALTHY, (HEADRACE,), seeds)))
         draw(runs)
+        update(DOCS / "fleet.md", runs)
     return report
 
 

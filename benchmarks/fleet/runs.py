@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 
 from benchmarks.fleet.contenders import CONTENDERS
@@ -15,6 +14,7 @@ from benchmarks.fleet.scenarios import Scenario
 from benchmarks.fleet.scorecard import Score, score
 from benchmarks.fleet.timeline import Timeline, timeline
 from benchmarks.fleet.world import simulate
+from benchmarks.rounds import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,12 @@ def run_all(
         return [run_one(*task) for task in tasks]
     # Nothing that a run makes is a cycle for long: without the collector it is half as slow.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
-        return list(pool.map(partial(_run_and_clean), tasks))
+        runs: list[Run] = []
+        for run in pool.map(_run_and_clean, tasks):
+            if not runs or runs[-1].scenario != run.scenario:
+                say(run.scenario.name)
+            runs.append(run)
+        return runs
 
 
 def _run_and_clean(task: tuple[Scenario, str, int]) -> Run:

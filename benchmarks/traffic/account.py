@@ -7,10 +7,12 @@ the sizes of the items before and after, since moto's own figures do not depend 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
@@ -123,8 +125,64 @@ def _stored(table: str, key: Item) -> Item | None:
     found = dynamodb_backends[ACCOUNT_ID][REGION].get_item(table, key)
     if found is None:
         return None
-    plain: Item = json.loads(json.dumps(found.to_json()["Attributes"], default=lambda value: value.to_json()))
+    plain: Item = json.loads(json.dumps(found.to_json()["Attributes"], default=_plain))
     return plain
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.to_json()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves an application over connections that stay, as AWS's do; werkzeug's own server closes each.
+
+    A thread for each connection: they wait for one another where moto is made atomic.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int, application: Application) -> None:
+        self.application = application
+        super().__init__((HOST, port), Connection)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """One connection, request after request."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # an answer leaves in one piece
+    server: Server
+
+    def answer(self) -> None:
+        """One request."""
+        from werkzeug.test import EnvironBuilder, run_wsgi_app  # noqa: PLC0415 - only the account's own process has moto
+
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        asked = EnvironBuilder(
+            self.path, f"http://{HOST}", method=self.command, headers=list(self.headers.items()), input_stream=BytesIO(body)
+        )
+        content, status, headers = run_wsgi_app(self.server.application, asked.get_environ(), buffered=True)
+        found = b"".join(content)
+        self.send_response_only(int(status.split()[0]))
+        for name, value in headers.items():
+            if name.lower() != "content-length":
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(found)))
+        self.end_headers()
+        self.wfile.write(found)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
+
+    def handle_expect_100(self) -> bool:
+        """S3's clients wait for this before they send a body."""
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
+        return True
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
 
 
 def main(port: int) -> None:
@@ -132,24 +190,14 @@ def main(port: int) -> None:
     os.environ |= {"MOTO_PORT": str(port), "AWS_DEFAULT_REGION": REGION, "MOTO_ACCOUNT_ID": ACCOUNT_ID}
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - after the environment is set
         DomainDispatcherApplication,
-        MotoRequestHandler,
         create_backend_app,
     )
-    from werkzeug.serving import run_simple  # noqa: PLC0415
 
     from infra_local.moto_mends import give_absent_attributes_no_size, make_dynamodb_atomic  # noqa: PLC0415
 
     make_dynamodb_atomic()
     give_absent_attributes_no_size()
-
-    class Handler(MotoRequestHandler):  # type: ignore[misc]
-        protocol_version = "HTTP/1.1"  # AWS keeps connections; without this each call would make its own
-
-        def log_request(self, *_: Any) -> None:
-            """Nobody reads it."""
-
-    application = Metered(DomainDispatcherApplication(create_backend_app), find=_stored)
-    run_simple(HOST, port, application, threaded=True, request_handler=Handler)
+    Server(port, Metered(DomainDispatcherApplication(create_backend_app), find=_stored)).serve_forever()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import orjson
 from endpoints.serving import control, log
 from endpoints.serving.answers import Encoder
 from endpoints.serving.batcher import Job
+from endpoints.serving.concurrency import TIER_TOP, Limiter
 from endpoints.serving.encodings import pack, unpack
 from endpoints.serving.errors import (
     BadInput,
@@ -45,6 +46,7 @@ STATUS: dict[type[ServingError], int] = {
     Overloaded: 503,
 }
 TIMEOUT_ATTRIBUTE = b"headrace-timeout-ms"
+TIER_ATTRIBUTE = b"headrace-tier"
 _SAGEMAKER_BINARY = TRITON_BINARY.encode()
 _LENGTH_HEADER = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
@@ -58,14 +60,16 @@ class Model:
         runner: The engine.
         profile: What warm-up measured.
         batcher: The queue in front of it.
+        limiter: How much may be under way at once; None sets no limit but the queue's.
     """
 
-    __slots__ = ("batcher", "encoder", "name", "profile", "runner", "signature", "version")
+    __slots__ = ("batcher", "encoder", "limiter", "name", "profile", "runner", "signature", "version")
 
-    def __init__(self, *, runner: Runner, profile: Profile, batcher: Batcher) -> None:
+    def __init__(self, *, runner: Runner, profile: Profile, batcher: Batcher, limiter: Limiter | None = None) -> None:
         self.runner = runner
         self.profile = profile
         self.batcher = batcher
+        self.limiter = limiter
         self.name = runner.artifact.endpoint
         self.version = runner.artifact.version
         self.signature: Signature = runner.signature
@@ -132,6 +136,15 @@ class App:
         if model is None:
             raise Overloaded("The model is still warming up: retry later.", code="not_ready")
         headers = exchange.headers
+        attributes = headers.get(b"x-amzn-sagemaker-custom-attributes")
+        left_s, tier = (None, TIER_TOP) if attributes is None else _attributes(attributes)
+        limiter = model.limiter
+        # Before the body is read: under overload most requests get no further than this.
+        if limiter is not None and not limiter.admits(tier, now=perf_counter()):
+            self.metrics.dropped["concurrency"] += 1
+            raise Overloaded(
+                "The server is busy: retry after the time in Retry-After.", retry_after_s=model.batcher.retry_after_s()
+            )
         encoding = headers.get(b"content-encoding")
         body = exchange.body
         if encoding is not None:
@@ -141,13 +154,13 @@ class App:
         json_bytes = None if plain else _json_bytes(headers)
         request = decode_request(body, signature=model.signature, json_bytes=json_bytes)
         exchange.body = b""
-        attributes = headers.get(b"x-amzn-sagemaker-custom-attributes")
         deadline = None
-        if attributes is not None or request.parameters:
-            deadline = _deadline(attributes, request=request)
-        model.batcher.submit(
-            Call(self, exchange, request, deadline), tensors=request.tensors, parameters=request.parameters
-        )
+        if left_s is not None or request.parameters:
+            deadline = _deadline(left_s, request=request)
+        call = Call(self, exchange, request, deadline)
+        model.batcher.submit(call, tensors=request.tensors, parameters=request.parameters)
+        if limiter is not None:
+            limiter.rows += call.rows
         self.in_flight += 1
 
     def fail(self, exchange: Exchange, error: ServingError, *, route: str = "infer") -> None:
@@ -183,13 +196,16 @@ class Call(Job):
         """Write the answer. Guarded: a failure here must not reach the batch's other callers."""
         app, exchange = self._app, self._exchange
         app.in_flight -= 1
+        model: Any = app.model
+        if model.limiter is not None:
+            measured_s = None if isinstance(result, ServingError) else perf_counter() - self.queued_at
+            model.limiter.ended(self.rows, measured_s)
         if exchange.gone:
             return
         try:
             if isinstance(result, ServingError):
                 app.fail(exchange, result)
                 return
-            model: Any = app.model
             body, json_bytes = model.encoder.encode(self._request, result)
             content_type, extra = JSON, b""
             if json_bytes is not None:
@@ -236,19 +252,26 @@ def _binary_headers(exchange: Exchange, *, json_bytes: int) -> tuple[bytes, byte
     return _OCTETS, b"inference-header-content-length: %d\r\n" % json_bytes
 
 
-def _deadline(attributes: bytes | None, *, request: InferenceRequest) -> float | None:
-    """Take the nearer of the gateway's `headrace-timeout-ms` and the protocol's `timeout` (microseconds)."""
+def _attributes(attributes: bytes) -> tuple[float | None, int]:
+    """Read the gateway's `headrace-timeout-ms` (as seconds, None when absent) and `headrace-tier` (0 is the lowest)."""
     left_s: float | None = None
-    if attributes is not None:
-        for part in attributes.split(b","):
-            name, _, value = part.partition(b"=")
-            if name.strip().lower() == TIMEOUT_ATTRIBUTE:
-                value = value.strip()
-                if not value.isdigit() or len(value) > 9:  # noqa: PLR2004
-                    raise BadInput(
-                        "headrace-timeout-ms must be a whole number of milliseconds.", code="invalid_timeout"
-                    )
-                left_s = int(value) / 1000
+    tier = TIER_TOP
+    for part in attributes.split(b","):
+        name, _, value = part.partition(b"=")
+        name, value = name.strip().lower(), value.strip()
+        if name == TIMEOUT_ATTRIBUTE:
+            if not value.isdigit() or len(value) > 9:  # noqa: PLR2004
+                raise BadInput("headrace-timeout-ms must be a whole number of milliseconds.", code="invalid_timeout")
+            left_s = int(value) / 1000
+        elif name == TIER_ATTRIBUTE:
+            if not value.isdigit() or len(value) != 1:
+                raise BadInput("headrace-tier must be one digit, 0 for the lowest tier.", code="invalid_tier")
+            tier = int(value)
+    return left_s, tier
+
+
+def _deadline(left_s: float | None, *, request: InferenceRequest) -> float | None:
+    """Take the nearer of the gateway's time left and the protocol's `timeout` (microseconds)."""
     timeout_us = request.parameters.get("timeout")
     if timeout_us is not None:
         if type(timeout_us) is not int or timeout_us < 0:

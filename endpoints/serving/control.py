@@ -174,10 +174,12 @@ def _configuration(model: Model) -> dict[str, Any]:
 
 def _metrics(app: App) -> bytes:
     batcher = app.model.batcher if app.model is not None else None
+    limiter = app.model.limiter if app.model is not None else None
     return app.metrics.render(
         gauges={
             "headrace_ready": ("Whether new work is taken.", float(app.ready)),
             "headrace_queue_rows": ("Rows waiting.", batcher.waiting_rows if batcher else 0),
+            "headrace_rows_limit": ("Rows that may be under way at once.", limiter.limit if limiter else 0),
             "headrace_in_flight": ("Inference requests not answered yet.", app.in_flight),
         }
     )

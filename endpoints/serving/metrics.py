@@ -61,7 +61,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.responses: dict[tuple[str, int], int] = {}
-        self.dropped = {"caller_gone": 0, "deadline": 0, "queue_full": 0}
+        self.dropped = {"caller_gone": 0, "concurrency": 0, "deadline": 0, "queue_full": 0}
         self.queue_s = Histogram(SECONDS)
         self.compute_s = Histogram(SECONDS)
         self.batches = Histogram(ROWS)

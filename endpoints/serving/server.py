@@ -18,6 +18,7 @@ from endpoints.serving import log
 from endpoints.serving.app import App, Model
 from endpoints.serving.artifact import open_artifact
 from endpoints.serving.batcher import Batcher
+from endpoints.serving.concurrency import Limiter, bounds
 from endpoints.serving.exchange import Host
 from endpoints.serving.metrics import Metrics
 from endpoints.serving.protocol import Connection
@@ -113,19 +114,26 @@ def _open(app: App, *, settings: Settings, runner: Runner, profile: Profile, loo
     accelerated = runner.sessions[0].get_providers()[0] != CPU
     if settings.gpu_declared and not accelerated:
         log.write("warning", "gpu_not_used", providers=runner.sessions[0].get_providers())
+    threads = 1 if accelerated else settings.threads
     batcher = Batcher(
         runner,
         profile=profile,
-        threads=1 if accelerated else settings.threads,
+        threads=threads,
         queue_rows_max=settings.queue_rows_max,
         delay_max_s=settings.batch_delay_max_s,
         metrics=app.metrics,
         loop=loop,
     )
+    rows_min, rows_max = bounds(
+        batch_rows_max=profile.batch_rows_max,
+        workers=1 if profile.inline else threads,
+        queue_rows_max=settings.queue_rows_max,
+    )
+    limiter = Limiter(rows_min=rows_min, rows_max=rows_max)
     # What start-up made lives for ever: keep the collector from walking it while requests run.
     gc.collect()
     gc.freeze()
-    app.open(Model(runner=runner, profile=profile, batcher=batcher))
+    app.open(Model(runner=runner, profile=profile, batcher=batcher, limiter=limiter))
     log.write(
         "info",
         "ready",

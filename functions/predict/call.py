@@ -13,6 +13,7 @@ from functions.predict.services import Callers
 from headrace.catalog import Endpoint
 from headrace.deadline import SDK_TIMEOUT_HEADER, TIMEOUT_HEADER, Deadline, decide
 from headrace.errors import InvalidRequest, Unauthenticated
+from headrace.iam import is_signed
 from headrace.identity import Principal
 from headrace.prefer import Preference, prefer
 from headrace.request_cache import CacheUse
@@ -67,10 +68,9 @@ class Call:
 
     def _identify(self) -> Principal:
         context = _request_context(self.request)
+        if is_signed(context):
+            return self.callers.principal(context.get("identity") or {})
         authorized = context.get("authorizer") or {}
-        signed = context.get("identity") or {}
-        if not authorized and signed.get("userArn"):
-            return self.callers.principal(signed)
         try:
             return Principal(
                 tenant=authorized["tenant"],

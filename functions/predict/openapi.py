@@ -21,8 +21,8 @@ _DESCRIPTION = (
 )
 _ERRORS = {
     "400": "The request must be changed; `code` says how.",
-    "401": "No usable key.",
-    "403": "The key lacks a scope, or the object is not the tenant's.",
+    "401": "No usable credential.",
+    "403": "The caller lacks a scope, or the object is not the tenant's.",
     "404": "No such model, version or path.",
     "405": "The path takes another method.",
     "409": "The same `Idempotency-Key` is being answered: see `Retry-After`.",

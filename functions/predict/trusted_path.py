@@ -9,18 +9,20 @@ prefix has done its work.
 from typing import Any
 
 from headrace.gateway import IAM_PREFIX
+from headrace.iam import is_signed
 
 FALLBACK_HOST = "gateway"
 
 
 def trust_path(event: dict[str, Any]) -> dict[str, Any]:
     """The event with the gateway's own name as its one Host header, and the route's own path."""
-    host = (event.get("requestContext") or {}).get("domainName") or FALLBACK_HOST
+    context = event.get("requestContext") or {}
+    host = context.get("domainName") or FALLBACK_HOST
     many = _without_host(event.get("multiValueHeaders"))
     path = event.get("path") or "/"
     return {
         **event,
-        "path": path.removeprefix(IAM_PREFIX) if path.startswith(f"{IAM_PREFIX}/") else path,
+        "path": path.removeprefix(IAM_PREFIX) if is_signed(context) else path,
         "headers": {**_without_host(event.get("headers")), "host": host},
         "multiValueHeaders": {**many, "host": [host]} if many else None,
     }

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ import pytest
 from endpoints.building import artifact_directory, artifacts_root
 from headrace.declaration.files import read_declarations
 from infra_local.threaded import ThreadedStack
+from tests.toy_issuer import CONFIGURATION, key_set, p256_key
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 60
@@ -71,7 +74,32 @@ class Platform:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def issuer() -> Iterator[str]:
+    """The address at which an issuer of tokens publishes its keys."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """The key set, whatever the path."""
+            content = key_set(p256_key("platform"))
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/keys"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[Platform]:
     """The platform, started once."""
     artifacts = artifacts_root(ROOT, {})
     for declaration in read_declarations(ROOT / "endpoints"):
@@ -80,7 +108,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             if not (folder / "manifest.json").is_file():
                 pytest.skip(f"no artifact of {declaration.name}/{version}: run `make models`")
     folder = tmp_path_factory.mktemp("platform")
-    with ThreadedStack(endpoints=ROOT / "endpoints", artifacts=artifacts, folder=folder) as stack:
+    trusted = json.dumps([{**CONFIGURATION, "jwks_uri": issuer}])
+    with ThreadedStack(endpoints=ROOT / "endpoints", artifacts=artifacts, folder=folder, oidc_issuers=trusted) as stack:
         yield Platform(stack, folder / "logs")
 
 

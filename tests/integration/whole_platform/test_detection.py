@@ -55,12 +55,29 @@ def test_it_travels_in_base64_and_by_reference(platform: Platform, picture: byte
     assert (refused.status, refused.json()["error"]["code"]) == (403, "object_forbidden")
 
 
-def test_the_smaller_variant_stands_in(healthy: Platform, picture: bytes) -> None:
-    """With the endpoint down the CPU function's detector answers, and says so."""
+def test_the_cpu_stands_in_for_the_whole_endpoint(healthy: Platform, picture: bytes) -> None:
+    """With every variant down the CPU function's detector answers, and says so."""
     healthy.stack.fault(endpoint="detection", kind="unavailable")
-    answer = healthy.send("POST", "/v1/detections", picture, content_type="image/png", **TIMEOUT)
+    asked = {"content_type": "image/png", "cache_control": "no-store", **TIMEOUT}
+    answer = healthy.send("POST", "/v1/detections", picture, **asked)
     assert answer.status == 200, answer.body
     assert answer.headers["x-headrace-served-by"] == "detection/cpu"
+    assert answer.headers["x-headrace-degraded"] == "unavailable"
+    assert_found(answer)
+
+
+def test_the_smaller_variant_stands_in_for_the_larger(healthy: Platform, picture: bytes) -> None:
+    """A caller of v2 gets v1's boxes while v2 is down, and reads whose they are."""
+    asked = {"content_type": "image/png", "cache_control": "no-store", **TIMEOUT}
+    for number in range(100):
+        key = f"caller-{number}"
+        answer = healthy.send("POST", "/v1/detections", picture, x_headrace_sticky_key=key, **asked)
+        if answer.headers["x-headrace-served-by"] == "detection/v2":
+            break
+    healthy.stack.fault(endpoint="detection", variant="v2", kind="unavailable")
+    answer = healthy.send("POST", "/v1/detections", picture, x_headrace_sticky_key=key, **asked)
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-headrace-served-by"] == "detection/v1"
     assert answer.headers["x-headrace-degraded"] == "unavailable"
     assert_found(answer)
 

@@ -14,6 +14,8 @@ from botocore.credentials import Credentials
 
 from infra_local.names import Names
 from tests.integration.whole_platform.conftest import ROOT, Answer, Platform
+from tests.toy_issuer import claims, p256_key
+from tests.toy_issuer import signed as signed_token
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.models, pytest.mark.timeout(240)]
 PATH = "/v1/classifications"
@@ -31,6 +33,11 @@ def ask(platform: Platform, body: dict[str, Any] | None = None, **headers: str) 
 
 def issue(platform: Platform, *arguments: str) -> str:
     """A key as the operator's command makes it."""
+    return operate(platform, "issue", *arguments)
+
+
+def operate(platform: Platform, *arguments: str) -> str:
+    """What the operator's command prints."""
     names = Names()
     environment = {
         **platform.stack.environment(),
@@ -39,7 +46,7 @@ def issue(platform: Platform, *arguments: str) -> str:
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(ROOT / "layers" / "core" / "python"),
     }
-    command = [sys.executable, "-m", "headrace_aws.keys", "issue", *arguments]
+    command = [sys.executable, "-m", "headrace_aws.keys", *arguments]
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     return made.stdout.strip()
 
@@ -143,3 +150,30 @@ def test_a_signed_caller_needs_no_key(healthy: Platform) -> None:
     assert {model["id"] for model in answer.json()["data"]} == {"sentiment", "detection"}
     assert healthy.send("GET", "/aws/v1/models", **{"x_api_key": "", **signed("wrong")}).status == 403
     assert healthy.send("GET", "/aws/v1/models").status == 403
+
+
+def test_a_token_of_a_known_issuer_is_as_good_as_a_key(healthy: Platform) -> None:
+    """Its claims name tenant and rights; one of another key, and one without rights, are refused."""
+    now = int(time.time())
+    good = claims(iat=now - 5, exp=now + 600, jti=secrets.token_hex(8))
+
+    def with_token(token: str) -> Answer:
+        return ask(healthy, x_api_key="", authorization=f"Bearer {token}")
+
+    assert with_token(signed_token(good, p256_key("platform"))).status == 200
+    assert with_token(signed_token(good, p256_key("stranger"))).status == 401
+    assert with_token(signed_token({**good, "exp": now - 120}, p256_key("platform"))).status == 401
+    nothing = signed_token({**good, "scope": "openid", "jti": "j2"}, p256_key("platform"))
+    assert with_token(nothing).status == 403
+
+
+def test_a_blocked_tenant_is_out_within_half_a_minute(healthy: Platform) -> None:
+    """Key and token alike, on functions that have just let it in."""
+    key = issue(healthy, "--tenant", "leaving")
+    assert ask(healthy, x_api_key=key).status == 200
+    operate(healthy, "block-tenant", "leaving")
+    blocked_at = time.monotonic()
+    while ask(healthy, x_api_key=key).status == 200 and time.monotonic() - blocked_at < 60:
+        time.sleep(0.5)
+    assert ask(healthy, x_api_key=key).status in {401, 403}
+    assert time.monotonic() - blocked_at < 30

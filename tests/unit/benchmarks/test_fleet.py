@@ -19,6 +19,7 @@ from benchmarks.fleet.contenders import (
 from benchmarks.fleet.endpoint import Capacity
 from benchmarks.fleet.faults import Fails, Fault, Garbage, Hangs, Spell
 from benchmarks.fleet.fleet import Function
+from benchmarks.fleet.page import BEGIN, END, update
 from benchmarks.fleet.plots import file_name, plot
 from benchmarks.fleet.runs import Run, run_all, run_one
 from benchmarks.fleet.scenarios import FREE, PREMIUM, SCENARIOS, STANDARD, Scenario
@@ -130,6 +131,21 @@ def test_the_higher_tier_keeps_the_model_under_overload() -> None:
     crowds = (Crowd(FREE, 4, 15.0, swings=((5.0, 25.0, 10.0),)), Crowd(PREMIUM, 2, 10.0))
     (found,) = scores(tiny(crowds=crowds, fault_s=(5.0, 25.0), length_s=35.0), HEADRACE)
     assert found.high_primary > 2 * found.low_primary
+
+
+def test_figures_go_between_the_marks_of_the_page(tmp_path: Path) -> None:
+    """What stands around them stays; a page without marks is refused."""
+    page = tmp_path / "fleet.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    update(page, [run_one(tiny(length_s=15.0), NO_POLICY, 1)])
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "| tiny | 0.0 % |" in text
+    assert "old" not in text
+    page.write_text("nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="marks"):
+        update(page, [])
 
 
 def test_every_scenario_is_named_once_and_has_its_own_plot() -> None:

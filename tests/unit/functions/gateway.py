@@ -16,6 +16,7 @@ from headrace.catalog import Catalog
 from headrace.fake_idempotency import FakeIdempotencyStore
 from headrace.fake_policy import FakeCallers, FakeStores
 from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
+from headrace.iam import SIGNED_RESOURCE
 from headrace.idempotency import Idempotency
 from headrace.jobs import Jobs
 
@@ -135,6 +136,7 @@ class Gateway:
         event = event_of("classify")
         event.update(path=path, body=base64.b64encode(json.dumps(body).encode()).decode())
         del event["requestContext"]["authorizer"]
+        event["requestContext"]["resourcePath"] = SIGNED_RESOURCE
         event["requestContext"]["identity"]["userArn"] = user_arn
         return self.send(event)
 

@@ -13,7 +13,7 @@ from headrace.identity import Principal
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.jobs import Jobs
 from headrace.plans import Plan, Rate
-from tests.unit.functions.gateway import Answer, Gateway
+from tests.unit.functions.gateway import Answer, Gateway, event_of
 from tests.unit.functions.test_predict import positive
 
 BODY: dict[str, Any] = {"input": "splendid"}
@@ -247,6 +247,16 @@ def test_an_iam_caller_is_who_the_table_says(gateway: Gateway) -> None:
     assert signed.status == 200
     assert gateway.records[-1]["tenant"] == "ops"
     assert gateway.post_signed(f"/aws{PATH}", BODY, user_arn="arn:aws:sts::1:assumed-role/who/me").status == 403
+
+
+def test_an_identity_counts_only_on_the_signed_method(gateway: Gateway) -> None:
+    """On any other resource the ARN in the context proves nothing, whatever the path looks like."""
+    event = event_of("classify")
+    del event["requestContext"]["authorizer"]
+    event["requestContext"]["identity"]["userArn"] = "arn:aws:sts::1:assumed-role/ops/me"
+    assert gateway.send(event).status == 401
+    event["path"] = f"/aws{PATH}"
+    assert gateway.send(event).status in {401, 404}
 
 
 # -- SDKs -------------------------------------------------------------------------------------------------------------

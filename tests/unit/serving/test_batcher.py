@@ -22,7 +22,6 @@ from tests import serving_models as models
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from pathlib import Path
 
 CODE = models.MARKED_ROWS_CODE.replace("SLEEP_S", "0")
 GOOD, POISON, REFUSED = 0.0, models.POISON, -1.0
@@ -132,7 +131,7 @@ def test_nobody_waits_so_nothing_runs(load: Callable[..., Runner]) -> None:
     rows = np.ones((1, 4), dtype=np.float32)
     metrics = asyncio.run(drive(runner, [(left, rows), (late, rows)], shape=profile(inline=True)))
     assert metrics.rows == 0
-    assert metrics.dropped == {"caller_gone": 1, "deadline": 1, "queue_full": 0}
+    assert metrics.dropped == {"caller_gone": 1, "concurrency": 0, "deadline": 1, "queue_full": 0}
     assert late.result.code == "deadline_exceeded"
 
 
@@ -142,20 +141,6 @@ def test_nobody_waits_so_nothing_is_prepared(load: Callable[..., Runner], tmp_pa
     spy = CODE.replace(
         'if (tensors["x"] == -1)', f'open({str(witness)!r}, "w").close()\n        if (tensors["x"] == -1)'
     )
-    left = Waiting()
-    left.gone = True
-    rows = np.ones((1, 4), dtype=np.float32)
-    metrics = asyncio.run(
-        drive(load(models.identity(), code=spy), [(left, rows)], shape=profile(inline=False, slow=True))
-    )
-    assert metrics.dropped["caller_gone"] == 1
-    assert not witness.exists()
-
-
-def test_nobody_waits_so_nothing_is_prepared(load: Callable[..., Runner], tmp_path: Path) -> None:
-    """Preprocessing on threads is spared, too, for callers that left."""
-    witness = tmp_path / "prepared"
-    spy = CODE.replace('if (tensors["x"] == -1)', f'open({str(witness)!r}, "w").close()\n        if (tensors["x"] == -1)')
     left = Waiting()
     left.gone = True
     rows = np.ones((1, 4), dtype=np.float32)
@@ -187,57 +172,6 @@ def test_batching_is_proven_not_believed(load: Callable[..., Runner]) -> None:
     """A model whose rows see each other is never batched; one whose rows are independent is."""
     assert prove_batchable(load(models.mlp()))
     assert not prove_batchable(load(models.row_mixing()))
-
-
-def test_a_model_py_does_not_hide_mixed_rows(load: Callable[..., Runner]) -> None:
-    """The example's neighbours are unlike it, so a mean over the batch shows; independent rows still pass."""
-    assert not prove_batchable(load(models.centred(), code=CODE))
-    assert not prove_batchable(load(models.row_mixing(), code=CODE))
-    assert prove_batchable(load(models.identity(), code=CODE))
-
-
-@pytest.mark.parametrize(("bound", "found"), [(1, 1), (2, 2), (6, 6)])
-def test_a_declared_bound_is_kept(load: Callable[..., Runner], bound: int, found: int) -> None:
-    """The cap is the curve's knee, never above the operator's bound."""
-    assert 1 <= warm_up(load(models.mlp()), threads=1, batch_rows_max=bound).batch_rows_max <= found
-
-
-def test_rows_of_free_size_leave_the_loop(load: Callable[..., Runner]) -> None:
-    """A bare model whose rows may be of any length never runs on the event loop, however quick its example."""
-    free = models.model_of(
-        [models.helper.make_node("Identity", ["x"], ["y"])],
-        inputs=[models.value("x", TensorProto.FLOAT, ["rows", "width"])],
-        outputs=[models.value("y", TensorProto.FLOAT, ["rows", "width"])],
-    )
-    assert not warm_up(load(free), threads=1).inline
-
-
-def test_feeds_that_model_py_made_are_its_own_fault(load: Callable[..., Runner]) -> None:
-    """A failed run behind a model.py is the model's failure, with the cause kept for the log's sake."""
-    wrong = CODE.replace('{"x": tensors["x"]}, len', '{"x": tensors["x"][:, :3]}, len')
-    (result,) = load(models.identity(), code=wrong).run([({"x": np.ones((1, 4), dtype=np.float32)}, {})])
-    assert isinstance(result, ModelFailed)
-    assert type(result.__cause__).__name__ == "InvalidArgument"
-
-
-def test_outputs_that_are_no_tensors_are_left_out(load: Callable[..., Runner]) -> None:
-    """A classifier exported with a sequence of maps is served with its tensors."""
-    runner = load(models.classifier_with_maps())
-    assert list(runner.signature.outputs) == ["label"]
-    warm_up(runner, threads=1)
-    (result,) = runner.run([({"x": np.array([[0.1, 0.9], [0.8, 0.2]], dtype=np.float32)}, {})])
-    assert result["label"].tolist() == [1, 0]  # type: ignore[index, call-overload]
-
-
-def test_an_undeclared_rank_is_refused_with_a_hint(load: Callable[..., Runner]) -> None:
-    """A bare model that does not say what shape it takes is refused, with what to do."""
-    unknown = models.model_of(
-        [models.helper.make_node("Identity", ["x"], ["y"])],
-        inputs=[models.helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
-        outputs=[models.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-    )
-    with pytest.raises(LoadError, match=r"add a model\.py"):
-        load(unknown)
 
 
 def test_a_model_py_does_not_hide_mixed_rows(load: Callable[..., Runner]) -> None:

@@ -46,7 +46,7 @@ GATEWAY_REFUSALS: dict[str, GatewayRefusal] = {
             401,
             "unauthenticated",
             "authentication_error",
-            "Send a valid API key in x-api-key, or as Authorization: Bearer.",
+            "Send a valid API key in x-api-key, or a key or token as Authorization: Bearer.",
         ),
         GatewayRefusal("ACCESS_DENIED", 403, "forbidden", "permission_error", "This caller may not do that."),
         GatewayRefusal(

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from threading import BoundedSemaphore
+from time import monotonic
 from typing import TypeVar
 
 from headrace.errors import AttemptTimedOut, TargetUnavailable
 
 T = TypeVar("T")
 
+WAIT_S = 0.05
+"""A wait is made of pieces this long, and a piece that took longer counts at most twice: Lambda freezes a function between
+requests, and the time that a background call spent frozen was not the other side's."""
 CALLS_MAX = 16
 """Abandoned calls hold a thread until their socket times out; beyond this many the target counts as down."""
 READ_TIMEOUT_STEPS_S = (1.0, 3.0, 10.0, 30.0)
@@ -45,11 +49,15 @@ class BoundedCalls:
             TargetUnavailable: too many earlier calls still hang.
         """
         future = self.start(call)
-        try:
-            return future.result(timeout_s)
-        except FutureTimeout:
-            future.cancel()
-            raise AttemptTimedOut("The target did not answer in time.") from None
+        left_s = timeout_s
+        while left_s > 0:
+            began_s = monotonic()
+            try:
+                return future.result(min(WAIT_S, left_s))
+            except FutureTimeout:
+                left_s -= min(monotonic() - began_s, 2 * WAIT_S)
+        future.cancel()
+        raise AttemptTimedOut("The target did not answer in time.")
 
     def start(self, call: Callable[[], T]) -> Future[T]:
         """The call under way; whoever waits for it bounds the time.

@@ -38,6 +38,18 @@ class Queueing:
 
 
 @dataclass
+class Frozen:
+    """A background in which a share of the tasks is lost, as when a process is frozen before it ran them."""
+
+    lost: float
+    chance: random.Random
+
+    def submit(self, task: Callable[[], None]) -> bool:
+        """See `Background.submit`."""
+        return self.chance.random() < self.lost or Immediately().submit(task)
+
+
+@dataclass
 class Fleet:
     """Drives `Health` objects through arrivals; see `run`."""
 
@@ -46,6 +58,7 @@ class Fleet:
     options: HealthOptions = field(default_factory=HealthOptions)
     tiers: tuple[float, ...] = (0.0, 0.0, 1.0)
     retry: bool = False
+    lost: float = 0.0
     store: FakeHealthStore = field(default_factory=FakeHealthStore)
 
     def __post_init__(self) -> None:
@@ -95,7 +108,7 @@ class Fleet:
             self.processes += 1
             health = Health(
                 store=self.store,
-                background=Immediately(),
+                background=Frozen(self.lost, self.chance) if self.lost else Immediately(),
                 wall=lambda: self.now,
                 uniform=self.chance.random,
                 options=self.options,

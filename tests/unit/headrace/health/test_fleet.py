@@ -64,6 +64,14 @@ def test_a_slow_endpoint_does_not_trip(seed: int) -> None:
     assert fleet.reasons["circuit"] == 0
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_what_frozen_processes_do_not_write_trips_nothing(seed: int) -> None:
+    """A fifth of the background tasks is lost in a burst that then falls off: calls seen to begin only are no hang."""
+    fleet = Fleet(Queueing(1000.0), seed=seed, lost=0.2)
+    fleet.run(60, per_s=lambda t: 400.0 if 10 <= t < 20 else 20.0)
+    assert fleet.reasons["circuit"] == 0
+
+
 def test_the_highest_tier_is_served_while_the_lowest_overloads() -> None:
     """Four times too much from the lowest tier: from five seconds on at least nine tenths of the highest succeed."""
     fleet = Fleet(Queueing(100.0), tiers=(0.9, 0.05, 0.05))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class Counts(NamedTuple):
 
     def plus(self, other: Counts) -> Counts:
         """Both together."""
-        return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Counts._make(map(operator.add, self, other))
 
 
 NOTHING = Counts()
@@ -66,7 +67,7 @@ def total(buckets: Buckets, target: str, seconds: Iterable[int]) -> Counts:
     found = [there[target] for second in seconds if (there := buckets.get(second)) and target in there]
     if not found:
         return NOTHING
-    return Counts(*(sum(column) for column in zip(*found, strict=True)))
+    return Counts._make(map(sum, zip(*found, strict=True)))
 
 
 def total_of_all(buckets: Buckets, seconds: Iterable[int], *, but: frozenset[str] = frozenset()) -> Counts:
@@ -74,7 +75,7 @@ def total_of_all(buckets: Buckets, seconds: Iterable[int], *, but: frozenset[str
     found = [counts for second in seconds for target, counts in buckets.get(second, {}).items() if target not in but]
     if not found:
         return NOTHING
-    return Counts(*(sum(column) for column in zip(*found, strict=True)))
+    return Counts._make(map(sum, zip(*found, strict=True)))
 
 
 def tier_name(tier: int) -> str:

@@ -78,6 +78,8 @@ class EndpointView:
         self._fleet: Buckets = {}
         self._own: Buckets = {}
         self.pending: Buckets = {}
+        self._weight = 1
+        self._weighed = (0, LONG_AGO)
 
     def target(self, name: str) -> TargetView:
         """The process's view of a target; the one not used for longest makes room."""
@@ -164,9 +166,12 @@ class EndpointView:
 
     def weight(self, now: float) -> int:
         """How many calls one call stands for: 1 until the fleet makes more than can be counted one by one."""
-        seconds = range(int(now) - 3, int(now))
-        per_s = counts.total_of_all(self._fleet, seconds).started / len(seconds)
-        return 1 + int(per_s / self._options.witnesses_per_s)
+        if self._weighed != (int(now), self.read_at):
+            self._weighed = (int(now), self.read_at)
+            seconds = range(int(now) - 3, int(now))
+            per_s = counts.total_of_all(self._fleet, seconds).started / len(seconds)
+            self._weight = 1 + int(per_s / self._options.witnesses_per_s)
+        return self._weight
 
     def admitted(self, tier: int, now: float) -> float:
         """The share of a tier's requests that is admitted now."""
