@@ -82,13 +82,16 @@ def due_in(seen: Sequence[Seen], begin_s: float, end_s: float) -> list[Seen]:
 
 
 def settled_after_s(seen: Sequence[Seen], *, begin_s: float, end_s: float, slo_s: float) -> int | None:
-    """Whole seconds after `begin_s` from which on, until `end_s`, the p99 of who is served keeps the objective.
+    """Whole seconds after `begin_s` to the first one of which, as of all until `end_s`, the served keep the objective.
 
-    None: not even in the last second.
+    By their p99. None: not even in the last second.
     """
+    admitted = [(each.shot.at_s, each.seconds) for each in due_in(seen, begin_s, end_s) if each.status == OK]
     for second in range(int(end_s - begin_s)):
-        admitted = [each.seconds for each in due_in(seen, begin_s + second, end_s) if each.status == OK]
-        if admitted and percentile(admitted, 0.99) <= slo_s:
+        left = [(at_s, seconds) for at_s, seconds in admitted if at_s >= begin_s + second]
+        then = [seconds for at_s, seconds in left if at_s < begin_s + second + 1]
+        parts = (then, [seconds for _, seconds in left])
+        if then and all(percentile(part, 0.99) <= slo_s for part in parts):
             return second
     return None
 

@@ -115,24 +115,26 @@ def firing(plan: Plan) -> Iterator[Firing]:
         asked, told = Path(folder, "plan.json"), Path(folder, "seen.json")
         asked.write_text(json.dumps(_written(plan)), encoding="utf-8")
         command = [sys.executable, "-m", "benchmarks.load.generator", str(asked), str(told)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            if not (line := process.stdout.readline()):
-                raise RuntimeError("the load generator did not start")
-            load = Firing(float(line))
-            yield load
-            if process.wait(timeout=_seconds(plan) + plan.give_up_s + GRACE_S):
-                raise RuntimeError("the load generator failed")
-            rows = json.loads(told.read_text(encoding="utf-8"))
-            load.seen = [
-                Seen(Shot(at_s, shot.body, shot.headers), late_s, seconds, status, headers, body)
-                for shot, (at_s, late_s, seconds, status, headers, body) in zip(plan.shots, rows, strict=False)
-            ]
-        finally:
-            if process.poll() is None:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                load = Firing(_began_s(process))
+                yield load
+                if process.wait(timeout=_seconds(plan) + plan.give_up_s + GRACE_S):
+                    raise RuntimeError("the load generator failed")
+            finally:
                 process.kill()
-            process.wait()
+        rows = json.loads(told.read_text(encoding="utf-8"))
+        load.seen = [
+            Seen(Shot(at_s, shot.body, shot.headers), late_s, seconds, status, headers, body)
+            for shot, (at_s, late_s, seconds, status, headers, body) in zip(plan.shots, rows, strict=True)
+        ]
+
+
+def _began_s(process: subprocess.Popen[str]) -> float:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise RuntimeError("the load generator did not start")
+    return float(line)
 
 
 def fire(plan: Plan) -> list[Seen]:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -25,8 +26,9 @@ class Slow(BaseHTTPRequestHandler):
         self.send_response(200 if self.headers["x-api-key"] == "good" else 403)
         self.send_header("x-headrace-served-by", "toy/v1")
         self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(BrokenPipeError):  # who asked has given up
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""

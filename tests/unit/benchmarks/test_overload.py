@@ -79,12 +79,12 @@ def test_the_transition_ends_where_the_objective_is_kept_from_then_on() -> None:
     rows = [
         seen(10.5, seconds=0.9),
         seen(11.5, seconds=0.1),
-        seen(12.5, seconds=0.9),
+        *(seen(12 + index / 10, seconds=0.9 if index % 2 else 0.1) for index in range(10)),
         *(seen(13 + index / 100, seconds=0.2) for index in range(300)),
     ]
     assert settled_after_s(rows, begin_s=10, end_s=16, slo_s=0.5) == 3
     assert settled_after_s(rows, begin_s=10, end_s=12.6, slo_s=0.05) is None
-    assert due_in(rows, 11, 13) == rows[1:3]
+    assert due_in(rows, 11, 12.1) == rows[1:3]
 
 
 def test_recovery_is_when_nearly_all_are_served_again() -> None:

@@ -19,7 +19,7 @@ def test_only_named_metadata_is_logged(capsys: pytest.CaptureFixture[str]) -> No
     (metrics,) = (line for line in lines if "_aws" in line)
     assert log["request"] == {"request_id": "r", "status": 200, "endpoint": "e", "total_ms": 1.0, "target_ms": 0.5}
     assert metrics["endpoint"] == "e"
-    assert metrics["Requests"] == [1.0]
+    assert metrics["Requests"] == 1
     assert "PRIVATE" not in json.dumps(lines)
 
 

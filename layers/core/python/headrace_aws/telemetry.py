@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,14 +69,18 @@ class Telemetry:
         level("request", extra={"request": fields})
         if "endpoint" not in record:
             return
-        metrics = self._metrics
-        metrics.add_dimension(name="endpoint", value=record["endpoint"])
-        for name, value in counts_of(record).items():
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-        metrics.add_metric(name="StoreFailures", unit=MetricUnit.Count, value=self._store_failures())
-        metrics.add_metric(name="Latency", unit=MetricUnit.Milliseconds, value=record["total_ms"])
-        metrics.add_metric(name="TargetLatency", unit=MetricUnit.Milliseconds, value=record["target_ms"])
-        metrics.flush_metrics()
+        counts = {**counts_of(record), "StoreFailures": self._store_failures()}
+        times = {"Latency": record["total_ms"], "TargetLatency": record["target_ms"]}
+        # Handed over in one piece: thirteen calls of `add_metric`, each checked again, were a tenth of the gateway's time.
+        found = self._metrics.serialize_metric_set(
+            metrics={
+                **{name: {"Unit": MetricUnit.Count.value, "Value": value} for name, value in counts.items()},
+                **{name: {"Unit": MetricUnit.Milliseconds.value, "Value": value} for name, value in times.items()},
+            },
+            dimensions={"endpoint": record["endpoint"], "service": self._metrics.provider.service},
+            metadata={},
+        )
+        print(json.dumps(found, separators=(",", ":")))  # noqa: T201 - where Powertools writes metrics too
 
 
 def counts_of(record: Mapping[str, Any]) -> dict[str, int]:
