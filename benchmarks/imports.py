@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.arithmetic import ratios, spread
 from benchmarks.conditions import ROOT, conditions
-from benchmarks.deployed import LEAN, classification_event, environment, stub
+from benchmarks.deployed import LEAN, account, classification_event, environment, stub
 from benchmarks.processes import SCRATCH
 from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import in_turns, say
@@ -42,7 +42,9 @@ Our functions run with PYDANTIC_DISABLE_PLUGINS=__all__; the naive handler has n
 with and without.
 
 Import time alone flatters a handler that defers its work: the table of first answers counts import and first
-request together, against the stub that answers at once, with the client and its connection made on the way.
+request together, against a stub that answers at once, with clients and connections made on the way. Ours then makes
+clients of DynamoDB and Secrets Manager too, and asks them about limits, health and its secret; the naive handler has no
+limits and asks nobody.
 
 The interpreter here sees the whole development environment, whose many distributions make scanning for plugins
 dearer than a Lambda's few.
@@ -98,13 +100,13 @@ def run(*, quick: bool = False) -> Report:
     )
     for folder in ("functions", "layers", "endpoints", "benchmarks"):
         compileall.compile_dir(ROOT / folder, quiet=2)
-    with stub() as program:
-        plain = environment(stub_port=program.port)
+    with stub() as runtime, account() as state:
+        plain = environment(stub_port=runtime.port, account_port=state.port)
         ours = {**plain, **LEAN}
         naive = "benchmarks.naive.handler"
         imports: dict[str, Callable[[], Probe]] = {
             EMPTY: partial(probe, "benchmarks.empty", ours),
-            **{name: partial(probe, f"functions.{name}.handler", ours) for name in (PREDICT, "authorizer", "fallback")},
+            **{name: partial(probe, f"functions.{name}.handler", ours) for name in (PREDICT, "authorizer", "fallback", "job_run")},
             NAIVE: partial(probe, naive, plain),
             "predict, plugins scanned": partial(probe, "functions.predict.handler", plain),
             PLUGINS_OFF: partial(probe, naive, ours),

@@ -28,7 +28,14 @@ from functions.predict.routes import (
 from functions.predict.serve import AsJob
 from functions.predict.services import Services
 from functions.predict.statuses import error_body, status_of
-from headrace.errors import DeadlineTooShort, HeadraceError, InvalidRequest, NothingServed, Overloaded
+from headrace.errors import (
+    DeadlineTooShort,
+    HeadraceError,
+    InvalidRequest,
+    LimitExceeded,
+    NothingServed,
+    Overloaded,
+)
 
 Handle = Callable[[Call, Services], Awaitable[Response]]
 
@@ -109,6 +116,10 @@ def _refusal(call: Call, error: HeadraceError) -> Response:
     retry_after_s: float = getattr(error, "retry_after_s", 0.0)
     if retry_after_s:
         response.headers["retry-after"] = str(math.ceil(retry_after_s))
+    if isinstance(error, LimitExceeded):
+        response.headers["ratelimit-limit"] = str(error.limit)
+        response.headers["ratelimit-remaining"] = "0"
+        response.headers["ratelimit-reset"] = str(math.ceil(retry_after_s))
     if isinstance(error, Overloaded | DeadlineTooShort):
         # SDKs that read this leave the retry to their caller: sent again at once, the request meets the same answer.
         response.headers["x-should-retry"] = "false"

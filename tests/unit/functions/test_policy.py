@@ -134,6 +134,8 @@ def test_a_used_up_rate_is_429_with_a_time_to_wait(gateway: Gateway) -> None:
     assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_exceeded")
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json()["error"]["type"] == "rate_limit_error"
+    told = {name: refused.headers[f"ratelimit-{name}"] for name in ("limit", "remaining", "reset")}
+    assert told == {"limit": "2", "remaining": "0", "reset": refused.headers["retry-after"]}
 
 
 def test_a_plan_that_nobody_declared_is_refused(gateway: Gateway) -> None:

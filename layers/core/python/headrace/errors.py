@@ -110,9 +110,13 @@ class Refused(HeadraceError):
 
 
 class LimitExceeded(Refused):
-    """The tenant's limit; `code` is concurrency_exceeded, rate_exceeded or budget_exceeded."""
+    """The tenant's limit; `code` is concurrency_exceeded, rate_exceeded or budget_exceeded.
+
+    `limit` is the number that is used up: requests at work, requests at once, or compute units of the window.
+    """
 
     code = "limit_exceeded"
+    limit = 0
 
 
 class Overloaded(Refused):

@@ -6,8 +6,8 @@ limit that each process allows for itself; a budget refuses, because what is spe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from headrace.admission.rates import Rates, RateStatus, RateStore
 from headrace.admission.shelf import SlotStore
 from headrace.admission.slots import Slot, Slots
 from headrace.background import Background
+from headrace.errors import LimitExceeded
 from headrace.plans import Cost, Plan
 
 __all__ = ["Admission", "Admitted", "Hold", "RateStatus"]
@@ -69,9 +70,11 @@ class Admission:
         Raises:
             LimitExceeded: `code` says whether concurrency or rate refused.
         """
-        slot = self._slots.take(tenant, plan.concurrency, until_s=until_s)
+        with _told(plan.concurrency):
+            slot = self._slots.take(tenant, plan.concurrency, until_s=until_s)
         try:
-            rate = self._rates.take(tenant, plan.rate)
+            with _told(plan.rate.burst):
+                rate = self._rates.take(tenant, plan.rate)
         except BaseException:
             self._slots.give_back(tenant, slot)
             raise
@@ -88,7 +91,10 @@ class Admission:
         """
         del until_s
         budget = plan.budget(cost.unit)
-        return None if budget is None else self._budgets.reserve(tenant, budget, units)
+        if budget is None:
+            return None
+        with _told(budget.amount):
+            return self._budgets.reserve(tenant, budget, units)
 
     def settle(self, hold: Hold, *, units: int) -> None:
         """The attempt is over and used this much, at most what was held. Never raises; once counts."""
@@ -103,3 +109,13 @@ class Admission:
         self._slots.give_back(admitted.tenant, admitted.slot)
         if unused:
             self._rates.refund(admitted.tenant)
+
+
+@contextmanager
+def _told(limit: int) -> Iterator[None]:
+    """A refusal says which number is used up."""
+    try:
+        yield
+    except LimitExceeded as refusal:
+        refusal.limit = limit
+        raise
