@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def account() -> Iterator[Program]:
     with running("account", command, port=port, environment={}, ready=_answers) as program:
         populate(f"http://{HOST}:{port}", pepper="p" * 44)
         yield program
+
+
+def issue_key(settings: Mapping[str, str], *, tenant: str) -> str:
+    """Store an API key in the account, as an operator does, and return it."""
+    command = [sys.executable, "-m", "headrace_aws.keys", "issue", "--tenant", tenant]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    return done.stdout.strip()
 
 
 def _answers(port: int) -> bool:

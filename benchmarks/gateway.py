@@ -1,4 +1,4 @@
-"""`python -m benchmarks gateway`: the gateway's own time per request, and where it goes."""
+"""`python -m benchmarks gateway`: the gateway's own time per request, its calls of AWS, and what a million costs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.arithmetic import percentile, spread
 from benchmarks.conditions import ROOT, conditions
-from benchmarks.deployed import LEAN, account, environment, stub
+from benchmarks.deployed import LEAN, account, classification_event, environment, issue_key, stub
 from benchmarks.processes import SCRATCH
 from benchmarks.report import Report, Table, Target, paragraphs
 from benchmarks.rounds import say
+from benchmarks.traffic import costs
+from benchmarks.traffic.drive import Found, drive
+from benchmarks.traffic.prices import Assumptions
+from benchmarks.traffic.scenarios import SCENARIOS, Scenario
+from benchmarks.traffic.scenarios import quick as shortened
+from headrace.declaration.files import read_declarations
+from infra_cdk.stages import PROD
 
 COUNT = 200
 RUNS = 3
@@ -55,16 +63,10 @@ def run(*, quick: bool = False) -> Report:
     count, runs = (QUICK_COUNT, 1) if quick else (COUNT, RUNS)
     report = Report(
         "gateway",
-        "The gateway's own time per request",
+        "The gateway's own time and cost per request",
         conditions(PACKAGES, repetitions=f"{runs} processes of {count} calls"),
     )
-    measured: dict[str, list[Figures]] = {}
-    with stub() as runtime, account() as state:
-        settings = {**environment(stub_port=runtime.port, account_port=state.port), **LEAN}
-        for turn in range(runs):
-            say(f"gateway: process {turn + 1} of {runs}")
-            for case, figures in _probe(settings, count=count).items():
-                measured.setdefault(case, []).append(figures)
+    measured = _own_time(count=count, runs=runs)
     for case, several in measured.items():
         report.tables += [_whole_table(case, several), _parts_table(case, several)]
     report.targets += [_target(case, several) for case, several in measured.items()]
@@ -83,13 +85,48 @@ def run(*, quick: bool = False) -> Report:
         }
         for case, several in measured.items()
     }
+    costs.add(
+        report,
+        _traffic(SCENARIOS if not quick else [shortened(one) for one in SCENARIOS]),
+        memory_mb={f"functions.{name}.handler": scale.memory_mb for name, scale in PROD.functions.items()},
+        instances=[
+            (each.name, each.hardware.instance_types[0], each.capacity.min_instances, each.capacity.max_instances)
+            for each in read_declarations(ROOT / "endpoints")
+        ],
+    )
     return report
+
+
+def _own_time(*, count: int, runs: int) -> dict[str, list[Figures]]:
+    """What the handler and its parts take, by case, one for each process."""
+    measured: dict[str, list[Figures]] = {}
+    with stub() as runtime, account() as state:
+        settings = {**environment(stub_port=runtime.port, account_port=state.port), **LEAN}
+        for turn in range(runs):
+            say(f"gateway: process {turn + 1} of {runs}")
+            for case, figures in _probe(settings, count=count).items():
+                measured.setdefault(case, []).append(figures)
+    return measured
+
+
+def _traffic(scenarios: Sequence[Scenario]) -> list[Found]:
+    """What each scenario came to."""
+    with stub(pause_ms=Assumptions().target_ms) as runtime, account() as state:
+        settings = {**environment(stub_port=runtime.port, account_port=state.port), **LEAN}
+        key = issue_key(settings, tenant="acme")
+        found = []
+        for one in scenarios:
+            say(f"traffic: {one.name}, {one.seconds:.0f} s")
+            found.append(drive(one, settings, event=classification_event(), key=key))
+    return found
 
 
 def _probe(settings: dict[str, str], *, count: int) -> dict[str, Figures]:
     output = SCRATCH / "gateway.json"
     command = [sys.executable, "-m", "benchmarks.gateway_probe", str(output), str(count)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX)
+    subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, check=True, timeout=PROBE_S_MAX
+    )
     found: dict[str, Figures] = json.loads(output.read_text(encoding="utf-8"))
     return found
 

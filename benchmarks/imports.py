@@ -106,7 +106,10 @@ def run(*, quick: bool = False) -> Report:
         naive = "benchmarks.naive.handler"
         imports: dict[str, Callable[[], Probe]] = {
             EMPTY: partial(probe, "benchmarks.empty", ours),
-            **{name: partial(probe, f"functions.{name}.handler", ours) for name in (PREDICT, "authorizer", "fallback", "job_run")},
+            **{
+                name: partial(probe, f"functions.{name}.handler", ours)
+                for name in (PREDICT, "authorizer", "fallback", "job_run")
+            },
             NAIVE: partial(probe, naive, plain),
             "predict, plugins scanned": partial(probe, "functions.predict.handler", plain),
             PLUGINS_OFF: partial(probe, naive, ours),

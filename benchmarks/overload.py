@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,12 +27,14 @@ from infra_local.threaded import ThreadedStack
 SEED = 20261122
 TIERS = {"free": 0.6, "standard": 0.3, "premium": 0.1}
 """Who asks: plan → share of requests. At ten times the capacity, the premium callers alone use it up."""
-SERVICE_S = 0.12
-SLO_MS = 600
-DEADLINE_MS = 2000
-ENVIRONMENTS = 16
+SERVICE_S = 0.25
+SLO_MS = 1000
+DEADLINE_MS = 3000
+ENVIRONMENTS = 10
 CALLERS = 3
 """Of the closed loop that measures capacity: enough that the endpoint never waits, too few for a queue to matter."""
+CAPACITY_TRIALS = 3
+CAPACITY_PAUSE_S = 15.0
 PACKAGES = ("onnxruntime", "aiohttp", "fastapi", "uvicorn", "moto", "awslambdaric")
 
 
@@ -61,12 +64,12 @@ class Course:
 
 # The jump is from 1x to 10x; then a calm time, which shows the way back.
 FULL = Course(
-    capacity_s=12,
-    phases=(Phase(1, 35, 10), Phase(10, 55, 15), Phase(0.5, 45, 40), Phase(2, 35, 10), Phase(4, 35, 10)),
+    capacity_s=15,
+    phases=(Phase(1, 35, 10), Phase(10, 75, 15), Phase(0.5, 45, 40), Phase(2, 35, 10), Phase(4, 35, 10)),
     peer=tuple(Phase(multiple, 22, 6) for multiple in (1, 2, 4, 10)),
 )
 QUICK = Course(
-    capacity_s=4,
+    capacity_s=5,
     phases=(Phase(1, 6, 2), Phase(10, 14, 6), Phase(0.5, 6, 2), Phase(2, 6, 2), Phase(4, 6, 2)),
     peer=tuple(Phase(multiple, 6, 2) for multiple in (1, 2, 4, 10)),
 )
@@ -222,16 +225,23 @@ def _plain(tower: Tower, cores: Cores) -> Iterator[str]:
 
 
 def _capacity(url: str, tower: Tower, headers: list[dict[str, str]], course: Course) -> float:
-    """Answers a second with a few callers that each send their next request at the last answer."""
-    say("measuring capacity")
+    """Answers a second with a few callers that each send their next request at the last answer.
+
+    Raises:
+        RuntimeError: Some were refused each time: then it is not the model that sets the limit.
+    """
     count = max(CALLERS * 4, int(course.capacity_s / SERVICE_S))
     shots = [Shot(0.0, index % len(tower.bodies)) for index in range(count)]
     plan = Plan(
         url=url, shots=shots, bodies=tower.bodies, headers=headers, give_up_s=DEADLINE_MS / 1000 * 5, workers=CALLERS
     )
-    seen = sorted(fire(plan), key=lambda each: each.shot.at_s)[CALLERS:]  # the first connect, and find nobody before
-    ended_s = [each.shot.at_s + each.seconds for each in seen if each.status == OK]
-    return len(ended_s) / (max(ended_s) - seen[0].shot.at_s)
+    for _ in range(CAPACITY_TRIALS):
+        say("measuring capacity")
+        seen = sorted(fire(plan), key=lambda each: each.shot.at_s)[CALLERS:]  # the first find nobody before them
+        if all(each.status == OK for each in seen):
+            return len(seen) / (max(each.shot.at_s + each.seconds for each in seen) - seen[0].shot.at_s)
+        time.sleep(CAPACITY_PAUSE_S)
+    raise RuntimeError("a few callers in a closed loop were refused: measure again on a quieter machine")
 
 
 def _shots(

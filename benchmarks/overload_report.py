@@ -22,7 +22,7 @@ limits.
 
 Goodput: answers of status 200 within the objective, a second. Latencies count from the moment when a request was due,
 as drawn beforehand (Poisson, with a seed), until its last byte; `admitted` is what was answered with 200. Callers give
-up after two seconds.
+up after three seconds.
 
 Capacity is measured first, in the same run, by four callers in a closed loop through the whole platform. The peak is
 the best goodput of any multiple.

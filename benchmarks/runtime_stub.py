@@ -1,7 +1,8 @@
 """A SageMaker runtime whose answers are computed by nobody: `InvokeEndpoint` gets a canned good one, after a pause.
 
 Run as a process of its own, `python -m benchmarks.runtime_stub PORT PAUSE_MS`, so that its CPU counts as nobody else's.
-Which answer is decided by the endpoint's name in the path: it ends in that of the task's endpoint.
+Which answer is decided by the endpoint's name in the path: it ends in that of the task's endpoint. Lambda's Invoke is
+answered too, for what runs jobs.
 """
 
 from __future__ import annotations
@@ -45,7 +46,18 @@ def _reply(document: dict[str, Any]) -> bytes:
     return head.encode() + body
 
 
-REPLIES = {b"sentiment": _reply(CLASSIFICATION), b"detection": _reply(DETECTION)}
+SERVED: dict[str, Any] = {
+    "statusCode": 200,
+    "headers": {"content-type": "application/json", "x-request-id": "5f0c3b52-6d4f-4c0e-9f5a-0f6a5b1c2d3e"},
+    "body": json.dumps({"object": "classification", "results": [{"index": 0, "label": "positive", "score": 0.8889}]}),
+    "isBase64Encoded": False,
+}
+"""What `predict` answers when it is invoked as a function, at `/2015-03-31/functions/<name>/invocations`."""
+REPLIES = {
+    b"sentiment": _reply(CLASSIFICATION),
+    b"detection": _reply(DETECTION),
+    b"functions": _reply(SERVED),
+}
 
 
 class Stub(asyncio.Protocol):

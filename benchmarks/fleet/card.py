@@ -17,6 +17,7 @@ SET_OUT_TO_MATCH: dict[str, tuple[int, int]] = {
 }
 """Wasted calls and peak containers at 100 requests per second and an outage of a minute."""
 ANSWERED_MIN = 0.999
+NEVER = "never"
 
 Cell = Callable[[Sequence[Score]], str]
 
@@ -24,13 +25,14 @@ Cell = Callable[[Sequence[Score]], str]
 def _figure(name: str, digits: int = 0, *, unit: str = "") -> Cell:
     def cell(scores: Sequence[Score]) -> str:
         median, low, high = (_number(value, digits) for value in summary(scores, name))
-        return f"{median}{unit}" if low == high else f"{median}{unit} ({low}-{high})"
+        shown = median if median == NEVER else f"{median}{unit}"
+        return shown if low == high else f"{shown} ({low}-{high})"
 
     return cell
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "never" if value is None else f"{value:,.{digits}f}"
+    return NEVER if value is None else f"{value:,.{digits}f}"
 
 
 def _percent(top: str, bottom: str = "") -> Cell:
@@ -154,17 +156,20 @@ def targets(ours: Sequence[Run]) -> Iterable[Target]:
             f"{value:,} ({worst.scenario.name})" if value else "0",
             met=value == 0,
         )
-    worst = min(ours, key=lambda run: _answered(run.score))
+    worst = min(ours, key=_answered)
     yield Target(
-        "users within their limits who get an answer in time, any scenario and seed",
+        "users within their limits who get an answer in time, any scenario and seed; of two tiers, the higher",
         f"≥ {ANSWERED_MIN:.1%}",
-        f"{_answered(worst.score):.2%} at worst ({worst.scenario.name})",
-        met=_answered(worst.score) >= ANSWERED_MIN,
+        f"{_answered(worst):.2%} at worst ({worst.scenario.name})",
+        met=_answered(worst) >= ANSWERED_MIN,
     )
 
 
-def _answered(one: Score) -> float:
-    return 1 - one.failures / max(1, one.users - one.limited)
+def _answered(run: Run) -> float:
+    """With two tiers there is less room than users, stand-in included: what is promised then is the higher one."""
+    if len(run.scenario.crowds) > 1:
+        return run.score.high_answered
+    return 1 - run.score.failures / max(1, run.score.users - run.score.limited)
 
 
 def _scores(runs: Iterable[Run], wanted: Callable[[Run], bool]) -> list[Score]:

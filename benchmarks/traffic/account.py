@@ -2,7 +2,8 @@
 
 `python -m benchmarks.traffic.account PORT`. Being another process, its CPU counts as nobody's; it answers one DynamoDB
 call at a time, as an item's home does. Each answer bears `WRITE_HEADER` and `READ_HEADER`: capacity units computed from
-the sizes of the items before and after, since moto's own figures do not depend on them.
+the sizes of the items before and after, since moto's own figures do not depend on them; and `PURPOSE_HEADER`: what kind
+of item it was about.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks.traffic.capacity import Item, read_units, write_units
 REGION, ACCOUNT_ID = "eu-west-1", "123456789012"
 KEYS_TABLE, STATE_TABLE, PEPPER, QUEUE = "keys", "state", "pepper", "jobs"
 BUCKETS = ("inputs", "artifacts", "jobs")
-WRITE_HEADER, READ_HEADER = "x-bench-write-units", "x-bench-read-units"
+WRITE_HEADER, READ_HEADER, PURPOSE_HEADER = "x-bench-write-units", "x-bench-read-units", "x-bench-purpose"
 _WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 _TRANSACTED = 2
 """Each item of a transaction is written twice: to prepare, and to commit."""
@@ -54,7 +55,8 @@ class Metered:
         units = sum(write_units(old, new) for old, new in zip(before, after, strict=True))
         units *= _TRANSACTED if action == "TransactWriteItems" else 1
         read = self._read(action, call, json.loads(answer)) if status.startswith("200") else 0.0
-        start_response(status, [*headers, (WRITE_HEADER, str(units)), (READ_HEADER, str(read))], *rest)
+        found = [(WRITE_HEADER, str(units)), (READ_HEADER, str(read)), (PURPOSE_HEADER, purpose(call))]
+        start_response(status, [*headers, *found], *rest)
         return [answer]
 
     def _read(self, action: str, call: dict[str, Any], answer: dict[str, Any]) -> float:
@@ -82,6 +84,13 @@ def written_items(action: str, call: dict[str, Any]) -> list[tuple[str, Item]]:
         parts = [part for write in call["TransactItems"] for part in write.values()]
         return [(part["TableName"], part.get("Key") or part["Item"]) for part in parts]
     return []
+
+
+def purpose(call: dict[str, Any]) -> str:
+    """What a call is about: the kind of item, which begins its partition key (`rate#acme#0`); empty for several."""
+    key = call.get("Key") or call.get("Item") or {}
+    found: str = (key.get("pk") or call.get("ExpressionAttributeValues", {}).get(":pk") or {"S": ""})["S"]
+    return found.partition("#")[0]
 
 
 def populate(url: str, *, pepper: str) -> None:
@@ -160,7 +169,11 @@ class Connection(BaseHTTPRequestHandler):
 
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         asked = EnvironBuilder(
-            self.path, f"http://{HOST}", method=self.command, headers=list(self.headers.items()), input_stream=BytesIO(body)
+            self.path,
+            f"http://{HOST}",
+            method=self.command,
+            headers=list(self.headers.items()),
+            input_stream=BytesIO(body),
         )
         content, status, headers = run_wsgi_app(self.server.application, asked.get_environ(), buffered=True)
         found = b"".join(content)
@@ -172,7 +185,7 @@ class Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(found)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - the names that http.server looks for
 
     def handle_expect_100(self) -> bool:
         """S3's clients wait for this before they send a body."""

@@ -1,7 +1,7 @@
-"""Runs as one Lambda environment: takes events from standard input, one line each, and says what each of them took.
+"""Runs as one Lambda environment: takes events from standard input, one a line, and says what each of them took.
 
-`python -m benchmarks.traffic.container FD`, where FD is the pipe that the results go to, a line each; standard output is
-the log. Whoever started it freezes it between events.
+`python -m benchmarks.traffic.container FD`, where FD is the pipe for results, a line each; standard output is the log.
+Whoever started it freezes it between events.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from benchmarks.traffic.account import READ_HEADER, WRITE_HEADER
+from benchmarks.traffic.account import PURPOSE_HEADER, READ_HEADER, WRITE_HEADER
 from headrace_aws import clients
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.signed_calls import SignedCalls
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One call: `DynamoDB UpdateItem`, whether a request waited for it, and what it consumed."""
+    """One call: `DynamoDB UpdateItem rate`, whether a request waited for it, and what it consumed."""
 
     what: str
     waited: bool
@@ -54,14 +54,9 @@ def count_calls(note: Callable[[Made], None]) -> None:
         return post(self, *arguments, **named)
 
     def answered(*, http_response: Any, model: Any, **_: Any) -> None:
-        note(
-            Made(
-                f"{model.service_model.service_id} {model.name}",
-                _waited(),
-                float(http_response.headers.get(WRITE_HEADER, 0)),
-                float(http_response.headers.get(READ_HEADER, 0)),
-            )
-        )
+        headers = http_response.headers
+        what = f"{model.service_model.service_id} {model.name} {headers.get(PURPOSE_HEADER, '')}".rstrip()
+        note(Made(what, _waited(), float(headers.get(WRITE_HEADER, 0)), float(headers.get(READ_HEADER, 0))))
 
     BoundedCalls.start = started  # type: ignore[method-assign]
     SignedCalls.post = posted  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from typing import Any
 from benchmarks.conditions import ROOT
 from benchmarks.processes import SCRATCH
 from benchmarks.traffic.counting import Made
-from benchmarks.traffic.scenarios import Event, Scenario, by
+from benchmarks.traffic.scenarios import AUTHORIZER, JOB_RUN, PREDICT, Event, Scenario, by, delivery, with_key
 
 STOP_S_MAX = 10.0
 FREEZE_AFTER_S = 0.002
 """Lambda freezes the environment once its runtime has asked for the next event, which is about as long after."""
+
+
+def is_target(call: Made) -> bool:
+    """Whether it asks for work, and not for state."""
+    return call.what.startswith(("SageMaker", "Lambda"))
 
 
 class Failed(RuntimeError):
@@ -46,8 +51,13 @@ class Served:
 
     @property
     def state_waits(self) -> tuple[Made, ...]:
-        """Calls that the request waited for, other than the model's."""
-        return tuple(call for call in self.calls if call.waited and not call.what.startswith("SageMaker"))
+        """Calls that the request waited for, other than of the model or of another function."""
+        return tuple(call for call in self.calls if call.waited and not is_target(call))
+
+    @property
+    def target_waits(self) -> int:
+        """How often it waited for the model, or for another function."""
+        return sum(call.waited and is_target(call) for call in self.calls)
 
 
 @dataclass(slots=True)
@@ -80,7 +90,7 @@ class Environment:
         new, self._read = text[self._read :], len(text)
         for line in new.splitlines():
             with contextlib.suppress(ValueError):
-                self.store_failures += int(sum(json.loads(line).get("StoreFailures", [0])))
+                self.store_failures += int(json.loads(line).get("StoreFailures", 0))
         return len(new)
 
 
@@ -113,7 +123,7 @@ def container(name: str, settings: Mapping[str, str]) -> Iterator[Environment]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a scenario came to: its requests, the one that found the environment cold, and calls of the store that failed."""
+    """What a scenario came to: its requests, the first one, which found it cold, and failed calls of the store."""
 
     scenario: Scenario
     first: Served
@@ -121,45 +131,59 @@ class Found:
     store_failures: int
 
 
-def drive(scenario: Scenario, settings: Mapping[str, str], *, event: Event) -> Found:
+def drive(scenario: Scenario, settings: Mapping[str, str], *, event: Event, key: str) -> Found:
     """Send a scenario's requests at their times.
 
+    Args:
+        scenario: which.
+        settings: the functions' environment.
+        event: a plain proxy event.
+        key: an API key, for the authorizer.
+
     Raises:
-        Failed: a request was not answered 2xx, or not by the primary.
+        Failed: a request was not answered as it should be.
     """
     tenant = "".join(filter(str.isalnum, scenario.name))
     served = []
-    with container(tenant, settings) as lambda_:
+    with container(tenant, settings) as lambda_, container(f"{tenant}-offers", settings) as offers:
         began = time.monotonic()
         for number in range(round(scenario.rate_per_s * scenario.seconds)):
             time.sleep(max(0.0, began + number / scenario.rate_per_s - time.monotonic()))
             sent = by(scenario.make(event, number), tenant=tenant, plan=scenario.plan)
-            served.append(lambda_.serve(scenario.module, sent))
-            _check(served[-1])
+            if scenario.module == JOB_RUN:
+                accepted = _checked(offers.serve(PREDICT, sent))
+                sent = delivery(tenant, json.loads(accepted.answer["body"])["id"])
+            elif scenario.module == AUTHORIZER:
+                sent = with_key(sent, key)
+            served.append(_checked(lambda_.serve(scenario.module, sent)))
             if number == 0:  # a cold start takes longer than the pause after it
                 began = time.monotonic()
         failures = lambda_.store_failures
     return Found(scenario, served[0], tuple(served[scenario.skipped :]), failures)
 
 
-def _check(served: Served) -> None:
-    headers = {name.lower() for name in {**served.answer.get("headers", {}), **served.answer.get("multiValueHeaders", {})}}
-    if served.answer["statusCode"] not in {200, 202} or "x-headrace-degraded" in headers:
-        raise Failed(f"{served.answer['statusCode']}: {served.answer.get('body', '')[:300]} {sorted(headers)}")
+def _checked(served: Served) -> Served:
+    """The same, if the answer is the primary's, a job, a job done, or an allowance."""
+    answer = served.answer
+    headers = {name.lower() for kind in ("headers", "multiValueHeaders") for name in answer.get(kind) or {}}
+    good = answer.get("statusCode") in {200, 202} or answer.get("batchItemFailures") == [] or "policyDocument" in answer
+    if not good or "x-headrace-degraded" in headers:
+        raise Failed(f"{json.dumps(answer)[:500]}")
+    return served
 
 
-def calls_per_request(served: tuple[Served, ...], *, waited: bool) -> dict[str, float]:
+def calls_per_request(served: Sequence[Served], *, waited: bool) -> dict[str, float]:
     """Calls of each operation, per request."""
     counted = Counter(call.what for one in served for call in one.calls if call.waited is waited)
     return {what: number / len(served) for what, number in sorted(counted.items())}
 
 
-def units_per_request(served: tuple[Served, ...]) -> tuple[float, float]:
+def units_per_request(served: Sequence[Served]) -> tuple[float, float]:
     """Write and read units per request, waited for or not."""
     calls = [call for one in served for call in one.calls]
     return sum(call.write_units for call in calls) / len(served), sum(call.read_units for call in calls) / len(served)
 
 
-def share_without_waiting(served: tuple[Served, ...]) -> float:
+def share_without_waiting(served: Sequence[Served]) -> float:
     """The share of requests that waited for no state call."""
     return sum(not one.state_waits for one in served) / len(served)

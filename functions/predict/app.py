@@ -13,7 +13,7 @@ from typing import Any
 from functions.predict.call import Call, begin
 from functions.predict.deferred import take_as_job
 from functions.predict.idempotent import answer_once
-from functions.predict.lean import FastAPI, HTTPException, Request, Response
+from functions.predict.lean import FastAPI, HTTPException, Request, Response, Route
 from functions.predict.routes import (
     classifications,
     detections,
@@ -59,13 +59,15 @@ def create_app(services: Services) -> FastAPI:
     )
     for module in (classifications, detections, models, dry_run, jobs, inference_protocol, documents):
         for method, path, handle in module.ROUTES:
-            app.add_api_route(
+            # Starlette's plain routes: FastAPI's own work out what to inject, for each request too, and nothing is.
+            route = Route(
                 path,
                 _guarded(handle, services, route=f"{method} {path}"),
                 methods=[method],
                 name=f"{handle.__module__.rpartition('.')[2]}.{handle.__name__}",
-                response_model=None,
             )
+            route.methods = {method}  # without the HEAD that comes with a GET
+            app.router.routes.append(route)
     app.add_exception_handler(HTTPException, partial(_no_route, services))
     # Built when first asked for: writing the document takes longer than answering a request.
     app.openapi = partial(_document, app)  # type: ignore[method-assign]

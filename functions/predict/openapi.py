@@ -7,9 +7,10 @@ from html import escape
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from functions.predict.lean import FastAPI
+from functions.predict.lean import FastAPI, Route
 from functions.predict.operations import OPERATIONS, PROTOCOL_SCHEMAS, SCHEMAS, Operation
 from headrace.gateway import PUBLIC_PATHS
 
@@ -37,7 +38,13 @@ _ERRORS = {
 
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document, version 3.1."""
-    base = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
+    # What FastAPI can list are routes of its own.
+    routes = [
+        APIRoute(route.path, route.endpoint, methods=[*(route.methods or ())], name=route.name, response_model=None)
+        for route in app.routes
+        if isinstance(route, Route)
+    ]
+    base = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=routes)
     _, definitions = models_json_schema([(schema, "validation") for schema in SCHEMAS], ref_template=_REF)
     base["components"] = {
         "schemas": {**definitions.get("$defs", {}), **PROTOCOL_SCHEMAS},

@@ -36,6 +36,34 @@ def test_a_hanging_call_is_left_behind_and_its_room_comes_back() -> None:
     pytest.fail("room never came back")
 
 
+def test_time_spent_frozen_is_not_the_other_sides() -> None:
+    """Lambda freezes a function between requests: the answer that lies there when it thaws is not late."""
+    thawed = Event()
+    readings = iter([0.0, 3_600.0])
+
+    def clock() -> float:
+        now = next(readings, 3_600.0)
+        if now:
+            thawed.set()
+        return now
+
+    def call() -> str:
+        thawed.wait()
+        return "answer"
+
+    assert BoundedCalls(clock=clock).run(call, timeout_s=60.0) == "answer"
+
+
+def test_a_call_that_times_out_by_itself_is_late() -> None:
+    """A socket's own TimeoutError ends the wait at once."""
+
+    def call() -> None:
+        raise TimeoutError
+
+    with pytest.raises(AttemptTimedOut):
+        BoundedCalls().run(call, timeout_s=60.0)
+
+
 @pytest.mark.parametrize(("timeout_s", "step"), [(0.1, 1.0), (1.0, 1.0), (1.1, 3.0), (9.0, 10.0), (99.0, 30.0)])
 def test_no_step_cuts_a_call_short(timeout_s: float, step: float) -> None:
     """The socket's timeout is the least step that is not below the call's."""

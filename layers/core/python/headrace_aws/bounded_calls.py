@@ -22,7 +22,7 @@ from headrace.errors import AttemptTimedOut, TargetUnavailable
 T = TypeVar("T")
 
 WAIT_S = 0.05
-"""A wait is made of pieces this long, and a piece that took longer counts at most twice: Lambda freezes a function between
+"""A wait is made of pieces this long, and one that took longer counts at most twice: Lambda freezes a function between
 requests, and the time that a background call spent frozen was not the other side's."""
 CALLS_MAX = 16
 """Abandoned calls hold a thread until their socket times out; beyond this many the target counts as down."""
@@ -37,7 +37,8 @@ def read_timeout_step_s(timeout_s: float) -> float:
 class BoundedCalls:
     """Runs calls in at most `CALLS_MAX` threads, started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._free = BoundedSemaphore(CALLS_MAX)
         self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
 
@@ -51,11 +52,13 @@ class BoundedCalls:
         future = self.start(call)
         left_s = timeout_s
         while left_s > 0:
-            began_s = monotonic()
+            began_s = self._clock()
             try:
                 return future.result(min(WAIT_S, left_s))
-            except FutureTimeout:
-                left_s -= min(monotonic() - began_s, 2 * WAIT_S)
+            except FutureTimeout as late:
+                if future.done() and future.exception() is late:  # the call's own
+                    break
+                left_s -= min(self._clock() - began_s, 2 * WAIT_S)
         future.cancel()
         raise AttemptTimedOut("The target did not answer in time.")
 

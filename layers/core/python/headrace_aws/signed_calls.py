@@ -10,7 +10,7 @@ from __future__ import annotations
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from time import monotonic
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from headrace_aws.clients import CONNECT_TIMEOUT_S, CONNECTIONS_MAX, client, credentials
 
@@ -29,7 +29,8 @@ class SignedCalls:
         from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415
 
         meta = client(service, read_timeout_s=1.0).meta
-        self._endpoint = meta.endpoint_url.rstrip("/")
+        endpoint = urlsplit(meta.endpoint_url.rstrip("/"))
+        self._origin, self._base = f"{endpoint.scheme}://{endpoint.netloc}", endpoint.path
         # Called per request: credentials that expire are renewed by botocore when they are asked for.
         self._signer = lambda: SigV4Auth(
             credentials().get_frozen_credentials(), meta.service_model.signing_name, meta.region_name
@@ -37,13 +38,12 @@ class SignedCalls:
         self._request = AWSRequest
         self._timeout = Timeout
         self._late: Any = ReadTimeoutError
+        # All calls go to one place: its pool is looked up once.
         self._pool = PoolManager(
-            num_pools=1,
             maxsize=CONNECTIONS_MAX,
-            retries=False,
             ca_certs=get_cert_path(verify=True),
             socket_options=[*HTTPConnection.default_socket_options, (SOL_SOCKET, SO_KEEPALIVE, 1)],
-        )
+        ).connection_from_url(self._origin)
 
     def post(
         self, path: tuple[str, ...], body: bytes, *, headers: dict[str, str], timeout_s: float
@@ -62,16 +62,17 @@ class SignedCalls:
         Raises:
             urllib3.exceptions.HTTPError: connection failures and time-outs, of a trickling answer too.
         """
-        url = f"{self._endpoint}/{'/'.join(quote(segment, safe='') for segment in path)}"
-        request = self._request(method="POST", url=url, data=body, headers=headers)
+        place = f"{self._base}/{'/'.join(quote(segment, safe='') for segment in path)}"
+        request = self._request(method="POST", url=self._origin + place, data=body, headers=headers)
         self._signer().add_auth(request)  # type: ignore[no-untyped-call]
         until = monotonic() + timeout_s
-        response: Any = self._pool.request(
+        response: Any = self._pool.urlopen(
             "POST",
-            url,
+            place,
             body=body,
             headers=dict(request.headers.items()),
             timeout=self._timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
+            retries=False,
             redirect=False,
             preload_content=False,
         )
@@ -80,6 +81,6 @@ class SignedCalls:
             parts.append(part)
             if monotonic() > until:
                 response.close()
-                raise self._late(self._pool, url, "the answer trickles")
+                raise self._late(self._pool, place, "the answer trickles")
         response.release_conn()
         return response.status, {name.lower(): value for name, value in response.headers.items()}, b"".join(parts)

@@ -71,7 +71,7 @@ class Telemetry:
             return
         counts = {**counts_of(record), "StoreFailures": self._store_failures()}
         times = {"Latency": record["total_ms"], "TargetLatency": record["target_ms"]}
-        # Handed over in one piece: thirteen calls of `add_metric`, each checked again, were a tenth of the gateway's time.
+        # Handed over in one piece: thirteen calls of `add_metric`, each checked again, were a tenth of our time.
         found = self._metrics.serialize_metric_set(
             metrics={
                 **{name: {"Unit": MetricUnit.Count.value, "Value": value} for name, value in counts.items()},
