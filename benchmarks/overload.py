@@ -31,7 +31,7 @@ SERVICE_S = 0.25
 SLO_MS = 1000
 DEADLINE_MS = 3000
 ENVIRONMENTS = 10
-CALLERS = 3
+CALLERS = 2
 """Of the closed loop that measures capacity: enough that the endpoint never waits, too few for a queue to matter."""
 CAPACITY_TRIALS = 3
 CAPACITY_PAUSE_S = 15.0

@@ -1,8 +1,13 @@
-"""What every suite shares: the sizes of modules, printed as guidance at the end of a run."""
+"""What every suite shares: how long an example may take, and the sizes of modules, printed as guidance at the end."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes any example late, and no test here is about speed; pytest's own timeout bounds each test.
+settings.register_profile("headrace", deadline=None)
+settings.load_profile("headrace")
 
 ROOT = Path(__file__).parents[1]
 MODULE_LINES_GUIDE = 250

@@ -104,14 +104,15 @@ SCENARIOS = (
     Scenario(WARM, 10, 40, 100, "standard", text),
     Scenario("1 per second", 1, 45, 8, "standard", text),
     Scenario("1 in 5 seconds", 0.2, 70, 2, "standard", text),
-    Scenario("10 per second, budget in gpu_ms", 10, 40, 100, "metered", text),
+    Scenario("10 per second, budget in gpu_ms, first half minute", 10, 30, 5, "metered", text),
+    Scenario("10 per second, budget in gpu_ms, after a minute", 10, 120, 700, "metered", text),
     Scenario("10 per second, from the cache", 10, 30, 50, "standard", same_text),
     Scenario("10 per second, Idempotency-Key", 10, 30, 50, "standard", once),
     Scenario(JOBS, 10, 20, 20, "standard", deferred),
     Scenario(RUNS, 5, 20, 20, "standard", deferred, JOB_RUN),
     Scenario(KEYS, 10, 30, 50, "standard", text, AUTHORIZER),
 )
-"""A minute is not a day: with a budget, and with the authorizer's memory, the first seconds differ from the rest."""
+"""A process charges a budget ahead only once it has spent some of it, so that its first half minute is told apart."""
 
 
 def quick(scenario: Scenario) -> Scenario:

@@ -19,7 +19,7 @@ services = Services(
     stand_in=FakeStandIn(),
     inputs=FakeInputs(),
     policy=partial(FakeStores().policy, clock=time.time),
-    idempotency=Idempotency(store=FakeIdempotencyStore(), wall=time.time, token=lambda: ""),
+    idempotency=lambda: Idempotency(store=FakeIdempotencyStore(), wall=time.time, token=lambda: ""),
     callers=FakeCallers(),
     jobs=None,
     clock=time.monotonic,

@@ -10,9 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from functions.predict.call import Call, begin
-from functions.predict.deferred import take_as_job
-from functions.predict.idempotent import answer_once
+from functions.predict.call import IDEMPOTENCY_HEADER, Call, begin
 from functions.predict.lean import FastAPI, HTTPException, Request, Response, Route
 from functions.predict.routes import (
     classifications,
@@ -85,12 +83,21 @@ def _guarded(handle: Handle, services: Services, *, route: str) -> Callable[[Req
         call = begin(request, now_s=services.clock(), callers=services.callers)
         call.record["route"] = route
         try:
-            response = await answer_once(call, services, lambda: _answer(handle, call, services))
+            response = await _once(handle, call, services)
         except Exception as error:  # noqa: BLE001 - the last guard, see below
             response = _failure(call, error)
         return _finish(call, response, services)
 
     return endpoint
+
+
+async def _once(handle: Handle, call: Call, services: Services) -> Response:
+    """The answer, or under an Idempotency-Key the one that was given before."""
+    if call.request.method != "POST" or IDEMPOTENCY_HEADER not in call.request.headers:
+        return await _answer(handle, call, services)
+    from functions.predict.idempotent import answer_once  # noqa: PLC0415 - few requests have a key
+
+    return await answer_once(call, services, lambda: _answer(handle, call, services))
 
 
 async def _answer(handle: Handle, call: Call, services: Services) -> Response:
@@ -99,7 +106,9 @@ async def _answer(handle: Handle, call: Call, services: Services) -> Response:
     except (AsJob, DeadlineTooShort, Overloaded, NothingServed) as error:
         if services.jobs is None or not call.preference.respond_async:
             return _failure(call, error)
-        return take_as_job(call, services.jobs)
+        from functions.predict.deferred import take_as_job  # noqa: PLC0415 - few requests are deferred
+
+        return take_as_job(call, services.jobs())
     except Exception as error:  # noqa: BLE001 - see below
         return _failure(call, error)
 

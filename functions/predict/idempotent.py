@@ -9,11 +9,12 @@ from headrace.idempotency import fingerprint
 from headrace.idempotency_records import REPLAYED_HEADER, Replay
 from headrace.limits import DEADLINE_MAX_MS
 
-POST = "POST"
+SCOPES = "scopes of the caller"
+"""No header has such a name."""
 
 
 async def answer_once(call: Call, services: Services, answer: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer to a request, or the one that was given to it before.
+    """The answer to a request that has a key, or the one that was given to it before.
 
     Raises:
         Unauthenticated: keys belong to tenants, so the caller must be one.
@@ -23,13 +24,12 @@ async def answer_once(call: Call, services: Services, answer: Callable[[], Await
         StoreUnavailable: nobody knows whether it was answered, so it is not executed.
     """
     request = call.request
-    key = request.headers.get(IDEMPOTENCY_HEADER)
-    if key is None or request.method != POST:
-        return await answer()
+    key = request.headers[IDEMPOTENCY_HEADER]
+    idempotency = services.idempotency()
     tenant = call.principal.tenant
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     body = await request.body()
-    begun = services.idempotency.begin(
+    begun = idempotency.begin(
         tenant,
         key,
         fingerprint(
@@ -37,7 +37,8 @@ async def answer_once(call: Call, services: Services, answer: Callable[[], Await
             path,
             content_type=request.headers.get("content-type", ""),
             body=body,
-            headers=call.fingerprint_headers,
+            # A replay is an answer: it is for callers who may ask what the first one asked.
+            headers={**call.fingerprint_headers, SCOPES: " ".join(sorted(call.principal.scopes))},
         ),
         until_s=services.policy().wall() + DEADLINE_MAX_MS / 1000,
     )
@@ -47,8 +48,8 @@ async def answer_once(call: Call, services: Services, answer: Callable[[], Await
     try:
         response = await answer()
     except BaseException:
-        services.idempotency.abandon(begun)
+        idempotency.abandon(begun)
         raise
     headers = {**dict(response.headers.items()), **call.answer_headers}
-    services.idempotency.complete(begun, response.status_code, headers, bytes(response.body))
+    idempotency.complete(begun, response.status_code, headers, bytes(response.body))
     return response

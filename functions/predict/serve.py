@@ -1,6 +1,7 @@
 """What every inference route does once its body is checked: choose the version, run the policy, say what served."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from functions.predict.call import Call
@@ -40,6 +41,23 @@ def plan_of(call: Call, services: Services) -> Plan:
     if plan is None:
         raise Forbidden("This credential's plan is not known here: ask your operator.", code="unknown_plan")
     return plan
+
+
+@contextmanager
+def within_limits(call: Call, services: Services, *, seconds: float) -> Iterator[None]:
+    """Take a place and a permit of the caller's plan for what is no inference, for at most so many seconds.
+
+    Raises:
+        Forbidden: the plan is not known.
+        LimitExceeded: the caller has to come again later.
+    """
+    policy = services.policy()
+    until_s = policy.wall() + seconds
+    admitted = policy.admission.admit(call.principal.tenant, plan_of(call, services), until_s=until_s)
+    try:
+        yield
+    finally:
+        policy.admission.release(admitted)
 
 
 def choose(call: Call, services: Services, endpoint: Endpoint, need: Need) -> Version:
@@ -97,7 +115,8 @@ def serve(
         endpoint=endpoint.name, task=endpoint.task, version=version.name, tenant=principal.tenant, plan=plan.name
     )
     if services.jobs is not None and call.preference.respond_async and not call.preference.wait_s:
-        raise AsJob("The caller prefers the answer later.")
+        with within_limits(call, services, seconds=0.0):  # what is written down for later costs as well
+            raise AsJob("The caller prefers the answer later.")
 
     against = [(rung, why_not_rung(endpoint, rung, need, principal=principal, plan=plan)) for rung in endpoint.ladder]
     invocation = Invocation(

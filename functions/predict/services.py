@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.catalog import Catalog
-from headrace.idempotency import Idempotency
 from headrace.identity import Principal
 from headrace.invocation import Policy
-from headrace.jobs import Jobs
 from headrace.targets import Primary, StandIn
+
+if TYPE_CHECKING:
+    from headrace.idempotency import Idempotency
+    from headrace.jobs import Jobs
 
 
 class Inputs(Protocol):
@@ -36,8 +38,8 @@ class Callers(Protocol):
 class Services:
     """Ports, catalog, policy, clock, and where a finished request is reported.
 
-    `policy` is made when first asked for, and not in a snapshot that many processes start from. Without `jobs` nothing
-    is deferred.
+    `policy` is made when first asked for, not in a snapshot that many processes start from. So are `idempotency` and
+    `jobs`: few requests need them, and a cold start does not pay for them. Without `jobs` nothing is deferred.
     """
 
     catalog: Catalog
@@ -45,9 +47,9 @@ class Services:
     stand_in: StandIn
     inputs: Inputs
     policy: Callable[[], Policy]
-    idempotency: Idempotency
+    idempotency: Callable[[], Idempotency]
     callers: Callers
-    jobs: Jobs | None
+    jobs: Callable[[], Jobs] | None
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     report: Callable[[dict[str, Any]], None]

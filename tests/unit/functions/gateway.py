@@ -72,16 +72,17 @@ class Gateway:
         self._wire()
 
     def _wire(self) -> None:
-        policy = self.stores.policy(clock=lambda: self.now)
+        policy, jobs = self.stores.policy(clock=lambda: self.now), self.jobs
+        idempotency = Idempotency(store=self.idempotency, wall=lambda: self.now, token=lambda: token_hex(4))
         services = Services(
             catalog=self.catalog,
             primary=self.primary,
             stand_in=self.stand_in,
             inputs=self.inputs,
             policy=lambda: policy,
-            idempotency=Idempotency(store=self.idempotency, wall=lambda: self.now, token=lambda: token_hex(4)),
+            idempotency=lambda: idempotency,
             callers=self.callers,
-            jobs=self.jobs,
+            jobs=None if jobs is None else lambda: jobs,
             clock=lambda: self.now,
             sleep=self._sleep,
             report=self.records.append,

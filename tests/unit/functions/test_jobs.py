@@ -2,6 +2,8 @@
 
 import base64
 import json
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from headrace.fakes import unavailable
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
 from headrace.job_runs import Later, Runner
 from headrace.jobs import Jobs
+from headrace.plans import Plan, Rate
 from tests.unit.functions.gateway import Answer, Gateway, event_of
 
 BODY = {"input": "a"}
@@ -37,7 +40,15 @@ class Office:
         self.gateway.primary.respond = positive
         self.records, self.objects, self.queue = FakeJobRecords(), FakeJobObjects(), FakeJobQueue()
         self.served: list[dict[str, Any]] = []
-        jobs = Jobs(self.records, self.objects, self.queue, self.now, self.sleep, lambda count: bytes(range(count)))
+        ids = count(1)
+        jobs = Jobs(
+            self.records,
+            self.objects,
+            self.queue,
+            self.now,
+            self.sleep,
+            lambda size: next(ids).to_bytes(size, "big"),
+        )
         self.gateway.set_jobs(jobs)
         self.runner = Runner(self.records, self.objects, FakeServer(self.serve), self.now, lambda: 0.5)
 
@@ -67,18 +78,19 @@ class Office:
         sent = {"Prefer": "respond-async", **{name.replace("_", "-"): value for name, value in headers.items()}}
         return self.gateway.post("/v1/classifications", BODY, headers=sent)
 
-    def look(self, answer: Answer, *, tenant: str = "acme", **headers: str) -> Answer:
+    def look(self, answer: Answer, *, tenant: str = "acme", plan_: str = "standard", **headers: str) -> Answer:
         """Where the 202 points to."""
         event = event_of("list-models")
         event.update(path=answer.headers["location"], headers=headers, multiValueHeaders=None)
-        event["requestContext"]["authorizer"]["tenant"] = tenant
+        event["requestContext"]["authorizer"].update(tenant=tenant, plan=plan_)
         return self.gateway.send(event)
 
 
 @pytest.fixture
 def office(catalog: Catalog) -> Office:
-    """An office that is open."""
-    return Office(catalog)
+    """An office that is open; it knows a plan of two requests at once, and hardly any later."""
+    small = Plan("small", tier=0, concurrency=8, rate=Rate(0.01, 2))
+    return Office(replace(catalog, plans={**catalog.plans, "small": small}))
 
 
 def test_a_caller_who_prefers_it_gets_a_job(office: Office) -> None:
@@ -191,3 +203,27 @@ def test_nothing_of_the_request_is_recorded(office: Office) -> None:
     text = json.dumps(office.gateway.records)
     assert "job_" in text
     assert '"a"' not in text
+
+
+def test_accepting_jobs_is_limited_like_answering(office: Office) -> None:
+    """A tenant cannot have more requests accepted than its rate allows, and nothing is written for those refused."""
+    office.gateway.plan = "small"
+    statuses = [office.ask().status for _ in range(4)]
+    assert statuses == [202, 202, 429, 429]
+    assert len(office.queue.messages) == 2
+
+
+def test_waiting_for_a_job_is_limited_like_any_request(office: Office) -> None:
+    """A look that waits keeps a function busy: it takes a place of the tenant's; a look that does not wait is free."""
+    accepted = office.ask()
+    looks = [office.look(accepted, plan_="small", prefer="wait=1").status for _ in range(4)]
+    assert looks == [200, 200, 429, 429]
+    assert office.look(accepted, plan_="small").status == 200
+
+
+def test_what_must_not_be_stored_is_not_stored_by_a_job_either(office: Office) -> None:
+    """`cache-control: no-store` is the caller's word also when the request is served later."""
+    office.ask(cache_control="no-store")
+    office.deliver()
+    (event,) = office.served
+    assert event["headers"]["cache-control"] == "no-store"

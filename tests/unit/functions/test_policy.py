@@ -280,3 +280,13 @@ def test_a_refused_request_leaks_nothing(gateway: Gateway) -> None:
     """No part of a key, an input or a header is in any record."""
     again(gateway, {"input": "a secret text"}, idempotency_key="a-secret-key", prefer="respond-async")
     assert "secret" not in repr(gateway.records)
+
+
+def test_a_replay_needs_the_scopes_of_the_first(gateway: Gateway, model: Counting) -> None:
+    """A key that may not ask a model is not told what the model said to another key of its tenant."""
+    sent = {"idempotency-key": "k1"}
+    assert gateway.post(PATH, BODY, headers=sent).status == 200
+    answer = gateway.post(PATH, BODY, headers=sent, scopes="read")
+    assert answer.status in {403, 422}
+    assert b"results" not in answer.body
+    assert model.asked == 1

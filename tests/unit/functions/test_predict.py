@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import struct
 from typing import Any
 
@@ -293,6 +294,30 @@ def test_a_bad_answer_falls_down_the_ladder_on_every_route(gateway: Gateway) -> 
     ):
         assert answer.status == 200
         assert answer.headers["x-headrace-degraded"] == "invalid_answer"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("raw", [False, True])
+def test_what_is_no_number_is_no_answer(gateway: Gateway, number: float, *, raw: bool) -> None:
+    """Nor is a part of an answer that is not finite, in JSON or raw: neither reaches a caller, and neither is a 500."""
+    row = [number, 0.5, 0.5]
+
+    def wrong(_: InferenceRequest) -> InferenceResponse:
+        tensor = Tensor("probabilities", "FP32", (1, 3), data=row)
+        if raw:
+            tensor = Tensor("probabilities", "FP32", (1, 3), raw=struct.pack("<3f", *row))
+        return InferenceResponse(outputs=(tensor,))
+
+    gateway.primary.respond = wrong
+    gateway.stand_in.respond["cpu"] = lambda _: InferenceResponse(
+        outputs=(Tensor("probabilities", "FP32", (1, 3), data=[0.25, 0.25, 0.5]),)
+    )
+    body = {
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}],
+        "outputs": [{"name": "probabilities"}],
+    }
+    answer = gateway.post("/v2/models/sentiment/infer", body)
+    assert (answer.status, answer.headers.get("x-headrace-degraded")) == (200, "invalid_answer")
 
 
 def test_our_own_failure_is_a_500_without_a_trace(gateway: Gateway) -> None:

@@ -180,6 +180,18 @@ def test_a_store_that_is_down_is_left_alone_for_a_while() -> None:
     assert cache.fresh(KEY, SHARED) is not None
 
 
+def test_a_clock_that_was_set_back_does_not_keep_the_store_away() -> None:
+    """The rest ends with the correction of the clock, and not when the clock has caught up."""
+    fleet = Fleet()
+    cache = fleet.process("b")
+    fleet.store.down = True
+    assert cache.fresh(KEY, SHARED) is None
+    fleet.store.down = False
+    fleet.wall -= 3600
+    fleet.process("a").keep(KEY, answer(), seconds=0.1, rules=SHARED)
+    assert cache.fresh(KEY, SHARED) is not None
+
+
 # -- single flight ----------------------------------------------------------------------------------------------------
 
 

@@ -183,3 +183,11 @@ def test_what_is_used_stays() -> None:
     assert local.get("a")
     local.put("c", entry())
     assert [key for key in "abc" if local.get(key)] == ["a", "c"]
+
+
+def test_an_entry_from_the_future_is_not_used() -> None:
+    """A clock that was set back must not make an answer fresh for as long as the clock was wrong."""
+    entry_ = Entry(b"{}", None, kept_at=10_000.0, seconds=0.1)
+    assert is_fresh(entry_, RULES, wall=9_998.0)
+    assert not is_fresh(entry_, RULES, wall=6_400.0)
+    assert not is_usable(entry_, RULES, wall=6_400.0)

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.admission.ledger import Charge, Ledger
+from headrace.answer_cache import AnswerCache
 from headrace.attempts import ATTEMPT_MIN_S
+from headrace.background import Immediately
 from headrace.catalog import CacheRules, Endpoint, Rung
 from headrace.errors import (
     AttemptFailed,
@@ -24,7 +27,9 @@ from headrace.errors import (
     TargetThrottled,
     TargetUnavailable,
 )
-from headrace.inference import InferenceResponse
+from headrace.fake_admission import FakeBudgetStore
+from headrace.inference import InferenceResponse, Tensor
+from headrace.oip import bytes_elements
 from headrace.plans import Cost, Plan, Rate
 from tests.unit.headrace.worlds import BUDGETED, PLAN, World
 
@@ -354,3 +359,103 @@ class _Turns(dict[str, float]):
     def get(self, _name: str, default: float = 0.0) -> float:  # type: ignore[override]
         """The next one's."""
         return next(self._times, default)  # type: ignore[call-overload, no-any-return]
+
+
+class SlowBudgets(FakeBudgetStore):
+    """Ledgers in a store that takes its time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def charge(self, ledger: Ledger, *, units: int) -> Charge:
+        """Three tenths of a second later."""
+        self.world.now += 0.3
+        return super().charge(ledger, units=units)
+
+
+def spent(world: World) -> int:
+    """What stands charged."""
+    return sum(world.stores.budgets.used.values())
+
+
+def test_an_answer_of_another_datatype_falls_down_the_ladder(sentiment: Endpoint) -> None:
+    """Labels that are numbers are no answer: the next rung is asked, and the call is settled like any failed one."""
+    numbers = InferenceResponse(outputs=(Tensor("label", "INT64", (1,), data=[1]),))
+    readings = iter([numbers, None])
+
+    def read(_: InferenceResponse) -> str:
+        answer = next(readings)
+        return "good" if answer is None else str(bytes_elements(answer.output("label")))
+
+    world = World()
+    answer = world.ask(sentiment, world.process(), read=read)
+    assert (answer.value, answer.degraded) == ("good", "invalid_answer")
+
+
+def test_whatever_reading_an_answer_raises_the_call_is_settled(sentiment: Endpoint) -> None:
+    """An error that nobody foresaw is ours; neither the hold nor the concurrency slot stays behind."""
+
+    def read(_: InferenceResponse) -> str:
+        raise AssertionError
+
+    world = World(seconds={"v1": 0.1})
+    metered = replace(sentiment, cost=Cost("gpu_ms", per_s=1000), ladder=())
+    policy = world.process()
+    with pytest.raises(AssertionError):
+        world.ask(metered, policy, plan=BUDGETED, read=read)
+    assert spent(world) == 100
+
+
+def test_the_time_that_the_budget_takes_is_not_added_to_the_deadline(sentiment: Endpoint) -> None:
+    """A store that answers slowly shortens the call; it does not make the answer late."""
+    world = World(seconds={"v1": 10.0})
+    world.stores.budgets = SlowBudgets(world)
+    metered = replace(sentiment, cost=Cost("gpu_ms", per_s=1000), ladder=())
+    began = world.now
+    with pytest.raises(HeadraceError):
+        world.ask(metered, world.process(), plan=BUDGETED, budget_s=1.0)
+    assert world.now - began <= 1.0 + 1e-6
+
+
+def test_a_budget_that_takes_all_the_time_costs_nothing(sentiment: Endpoint) -> None:
+    """When the store's answer leaves no time for a call, none is sent and none is paid."""
+    world = World()
+    world.stores.budgets = SlowBudgets(world)
+    metered = replace(sentiment, cost=Cost("gpu_ms", per_s=1000), ladder=())
+    with pytest.raises(DeadlineTooShort):
+        world.ask(metered, world.process(), plan=BUDGETED, budget_s=0.25)
+    assert not world.asked
+    assert spent(world) == 0
+
+
+def test_a_request_that_is_torn_down_leaves_nothing_behind(sentiment: Endpoint) -> None:
+    """Even an interrupt in the middle of a call gives back what the request held, at once."""
+    alone = Plan("alone", tier=1, concurrency=1, rate=Rate(200, 400))
+    world = World(failures={"v1": [KeyboardInterrupt(), None]})  # type: ignore[list-item]
+    policy = world.process()
+    with pytest.raises(KeyboardInterrupt) as kept:
+        world.ask(sentiment, policy, plan=alone)
+    assert world.ask(sentiment, policy, plan=alone).value == "read"
+    assert kept.value is not None  # the traceback, and with it the torn request, is still alive
+
+
+def test_without_the_secret_there_is_no_cache_and_still_an_answer(sentiment: Endpoint) -> None:
+    """A cache is a convenience: a secret that cannot be read makes misses, and no errors."""
+
+    def unread() -> bytes:
+        raise StoreUnavailable("The secret cannot be read.")
+
+    world = World()
+    policy = world.process()
+    cache = AnswerCache(
+        store=world.stores.cache,
+        background=Immediately(),
+        wall=world.clock,
+        uniform=lambda: 0.5,
+        secret=unread,
+        holder="p1",
+    )
+    cached = replace(sentiment, cache=CacheRules(fresh_s=60, stale_s=600))
+    answer = world.ask(cached, replace(policy, cache=cache))
+    assert (answer.value, answer.cache) == ("read", "")

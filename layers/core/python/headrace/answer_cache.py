@@ -224,7 +224,7 @@ class AnswerCache:
 
     @property
     def _store_rests(self) -> bool:
-        return self._wall() < self._rests_until
+        return 0 < self._rests_until - self._wall() <= REST_S  # more than that: the clock was set back
 
     def _ask(self, question: Callable[[], T], *, otherwise: T) -> T:
         if self._store_rests:

@@ -20,6 +20,8 @@ BETA = 1.0
 ENTRIES_MAX = 1024
 BYTES_MAX = 16 * 1024 * 1024
 """A small part of the least memory that the functions are given."""
+CLOCKS_DIFFER_MAX_S = 5.0
+"""An entry from further in the future was kept by a clock that was wrong: nobody knows how old it is."""
 ENTRY_OVERHEAD_BYTES = 512
 """About what Python's objects around an entry take, counted so that tiny answers are bounded too."""
 
@@ -44,6 +46,10 @@ class Entry:
         """Seconds since it was kept; never negative, though clocks of two machines may differ."""
         return max(0.0, wall - self.kept_at)
 
+    def is_datable(self, wall: float) -> bool:
+        """Whether its age can be told."""
+        return self.kept_at - wall <= CLOCKS_DIFFER_MAX_S
+
 
 def write(response: InferenceResponse, *, kept_at: float, seconds: float) -> Entry | None:
     """The entry for an answer; None when it cannot be written, as with numbers that are not finite."""
@@ -67,12 +73,12 @@ def read(entry: Entry) -> InferenceResponse | None:
 
 def is_fresh(entry: Entry, rules: CacheRules, *, wall: float) -> bool:
     """Whether it is younger than `rules.fresh_s`."""
-    return entry.age_s(wall) < rules.fresh_s
+    return entry.is_datable(wall) and entry.age_s(wall) < rules.fresh_s
 
 
 def is_usable(entry: Entry, rules: CacheRules, *, wall: float) -> bool:
     """Whether it is younger than `rules.stale_s`, or fresh."""
-    return entry.age_s(wall) < max(rules.fresh_s, rules.stale_s)
+    return entry.is_datable(wall) and entry.age_s(wall) < max(rules.fresh_s, rules.stale_s)
 
 
 def recomputes_early(entry: Entry, rules: CacheRules, *, wall: float, chance: float) -> bool:

@@ -154,6 +154,12 @@ class Attempts:
                 if turn == 0:
                     raise
                 return None
+            # What was asked of the stores took its time: the call gets what that has left.
+            timeout_s = min(timeout_s, attempt.until_s - self._clock())
+            if timeout_s < ATTEMPT_MIN_S:
+                self._ended(attempt, sent, "ignored", seconds=0.0, billed=False)
+                self.skip(attempt.target, "no_time")
+                return None
             served, failure = yield from self._once(attempt, sent, timeout_s=timeout_s, read=read)
             if served is not None:
                 return served
@@ -174,7 +180,7 @@ class Attempts:
             hold = self._admission.reserve(self._tenant, self._plan, attempt.cost, units=units, until_s=self._until_s)
         try:
             return _Sent(self._health.enter(attempt.target.watched_as), hold)
-        except CircuitOpen:
+        except BaseException:
             if hold is not None:
                 self._admission.settle(hold, units=0)
             raise
@@ -200,7 +206,12 @@ class Attempts:
             for each in calls:
                 self._ended(attempt, each, "cancelled", seconds=self._clock() - before_s, billed=True)
             raise
-        return self._judge(attempt, calls, outcomes, read)
+        open_calls = list(calls)
+        try:
+            return self._judge(attempt, calls, open_calls, outcomes, read)
+        finally:
+            for each in open_calls:
+                self._ended(attempt, each, "cancelled", seconds=0.0, billed=False)
 
     def _second(self, attempt: Attempt, timeout_s: float, calls: list[_Sent]) -> bool:
         """Whether a hedge may be sent now; what it needs is taken when it may."""
@@ -216,14 +227,14 @@ class Attempts:
         self,
         attempt: Attempt,
         calls: list[_Sent],
+        open_calls: list[_Sent],
         outcomes: Outcomes,
         read: Callable[[InferenceResponse], T],
     ) -> tuple[Served[T] | None, AttemptFailed | None]:
-        """Settle every call by its outcome; the first outcome is the one that counts."""
+        """Settle calls by their outcomes, the first of which is the one that counts; `open_calls` keeps the rest."""
         served: Served[T] | None = None
         first_failure: AttemptFailed | None = None
         hedged = len(calls) > 1
-        open_calls = list(calls)
         for outcome in outcomes:
             sent = calls[1 if outcome.second else 0]
             open_calls.remove(sent)
@@ -237,6 +248,9 @@ class Attempts:
                     value = checked(outcome.response, read)
                 except InvalidAnswer as invalid:
                     failure = invalid
+                except BaseException:  # our own fault, and no reason to keep what the call held
+                    self._ended(attempt, sent, "bad", seconds=outcome.seconds, billed=True)
+                    raise
                 else:
                     self._ended(attempt, sent, "good", seconds=outcome.seconds, billed=served is None)
                     if served is None:
@@ -249,8 +263,6 @@ class Attempts:
             self.reason = self.reason or failure.reason
             self.tried.append(Tried(attempt.target.name, failure.reason, outcome.seconds, hedged))
             first_failure = first_failure or failure
-        for sent in open_calls:
-            self._ended(attempt, sent, "cancelled", seconds=0.0, billed=False)
         return served, first_failure
 
     def _ended(self, attempt: Attempt, sent: _Sent, verdict: Verdict, *, seconds: float, billed: bool) -> None:
@@ -268,5 +280,5 @@ def checked(response: InferenceResponse, read: Callable[[InferenceResponse], T])
     """
     try:
         return read(response)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         raise InvalidAnswer("The answer lacks what its task promises.") from None

@@ -9,6 +9,7 @@ Sources: kserve/open-inference-protocol `inference_rest.md`; Triton's binary ten
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ NAME_MAX_CHARS = 256
 DIMENSIONS_MAX = 8
 
 _FORMATS = {"FP32": "f", "FP64": "d", "INT32": "i", "INT64": "q"}
+_FLOATS = frozenset({"FP32", "FP64"})
 _INTEGER_BITS = {"8": 8, "16": 16, "32": 32, "64": 64}
 
 
@@ -116,7 +118,7 @@ def check_outputs(response: InferenceResponse, specs: tuple[TensorSpec, ...], *,
         wanted: the outputs asked for; all of them when empty.
 
     Raises:
-        InvalidAnswer: one is missing, not promised, or of another datatype or shape.
+        InvalidAnswer: one is missing, not promised, of another datatype or shape, or has a number that is not finite.
     """
     promised = {spec.name: spec for spec in specs if not wanted or spec.name in wanted}
     if [tensor.name for tensor in response.outputs if tensor.name not in promised]:
@@ -125,6 +127,8 @@ def check_outputs(response: InferenceResponse, specs: tuple[TensorSpec, ...], *,
         tensor = response.output(name)
         if tensor.datatype != spec.datatype or not spec.admits(tensor.shape):
             raise InvalidAnswer("An output differs from the task's signature.")
+        if tensor.datatype in _FLOATS and not all(map(math.isfinite, _plain(tensor).data or ())):
+            raise InvalidAnswer("An output holds what is not a number.")
 
 
 def plain(response: InferenceResponse) -> InferenceResponse:

@@ -19,8 +19,10 @@ from headrace.job_states import Job
 from headrace.limits import DEADLINE_MAX_MS
 
 KEPT_PREFIX = "x-headrace-"
-REQUEST_HEADERS = frozenset({"content-type", "content-encoding", "accept", "inference-header-content-length"})
-"""Of the request, beside `x-headrace-…`: what says how to read the body and how to write the answer."""
+REQUEST_HEADERS = frozenset(
+    {"content-type", "content-encoding", "accept", "cache-control", "inference-header-content-length"}
+)
+"""Of the request, beside `x-headrace-…`: how to read the body, how to write the answer, and whether to keep it."""
 RESULT_HEADERS = frozenset({"content-type", "inference-header-content-length", "x-request-id"})
 """Of the answer, beside `x-headrace-…`."""
 

@@ -8,7 +8,7 @@ from typing import Generic, Literal, TypeVar
 from headrace.answer_cache import AnswerCache, Cached
 from headrace.attempts import Served, checked
 from headrace.catalog import Endpoint, Version
-from headrace.errors import InvalidAnswer
+from headrace.errors import InvalidAnswer, StoreUnavailable
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.steps import Pause, Steps
 
@@ -41,7 +41,12 @@ class RequestCache(Generic[T]):
         self._looks = use == "normal"
         self._read = read
         self._leads = False
-        self._key = "" if self._cache is None else self._cache.key(tenant, endpoint.name, version, request)
+        self._key = ""
+        if self._cache is not None:
+            try:
+                self._key = self._cache.key(tenant, endpoint.name, version, request)
+            except StoreUnavailable:  # the secret cannot be read: nothing is found and nothing is kept
+                self._cache = None
 
     @property
     def used(self) -> bool:

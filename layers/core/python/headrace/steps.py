@@ -111,3 +111,5 @@ def run(steps: Steps[T], *, perform: Callable[[Step], Outcomes]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+    finally:
+        steps.close()  # after an interrupt it still waits, and holds what it took

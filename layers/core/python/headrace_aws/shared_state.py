@@ -11,24 +11,23 @@ import time
 from functools import cache, cached_property
 from random import SystemRandom
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from headrace.admission.gate import Admission
 from headrace.answer_cache import AnswerCache
 from headrace.health.health import Health
-from headrace.idempotency import Idempotency
 from headrace.invocation import Policy
-from headrace.jobs import Jobs
 from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
 from headrace_aws.background import BackgroundThreads
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.cache_table import CacheTable
 from headrace_aws.health_table import HealthTable
-from headrace_aws.idempotency_table import IdempotencyTable
-from headrace_aws.jobs_bucket import JobsBucket
-from headrace_aws.jobs_queue import JobsQueue
-from headrace_aws.jobs_table import JobsTable
 from headrace_aws.pepper import read_pepper
 from headrace_aws.state_table import StateTable
+
+if TYPE_CHECKING:
+    from headrace.idempotency import Idempotency
+    from headrace.jobs import Jobs
 
 HOLDER_BYTES = 8
 
@@ -90,12 +89,20 @@ class SharedState:
     @cached_property
     def idempotency(self) -> Idempotency:
         """Requests that carry an Idempotency-Key."""
+        from headrace.idempotency import Idempotency  # noqa: PLC0415 - few requests do, and a cold start is not theirs
+        from headrace_aws.idempotency_table import IdempotencyTable  # noqa: PLC0415
+
         return Idempotency(
             store=IdempotencyTable(self._table), wall=time.time, token=lambda: secrets.token_hex(HOLDER_BYTES)
         )
 
     def jobs(self, *, bucket: str, queue: str) -> Jobs:
         """Requests that are answered later."""
+        from headrace.jobs import Jobs  # noqa: PLC0415 - as above
+        from headrace_aws.jobs_bucket import JobsBucket  # noqa: PLC0415
+        from headrace_aws.jobs_queue import JobsQueue  # noqa: PLC0415
+        from headrace_aws.jobs_table import JobsTable  # noqa: PLC0415
+
         return Jobs(
             records=JobsTable(self._table),
             objects=JobsBucket(bucket, calls=BoundedCalls()),

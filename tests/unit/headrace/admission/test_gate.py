@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headrace.admission.gate import Admission
 from headrace.admission.gcra import Bucket
 from headrace.admission.ledger import Ledger
+from headrace.admission.process import Reach
 from headrace.admission.shelf import Shelf
 from headrace.background import Immediately
 from headrace.errors import LimitExceeded
@@ -153,3 +154,11 @@ def test_threads_of_several_processes_stay_within_the_limits() -> None:
     assert most <= 6
     # Time stands still: what a refused rate left unpaid is not there, so no more than the burst ever came in.
     assert 25 <= admitted_in_all <= 50
+
+
+def test_a_clock_that_was_set_back_does_not_keep_the_store_away() -> None:
+    """A process whose clock is corrected by an hour asks the store again at once, and not an hour later."""
+    reach = Reach()
+    reach.lost(10_000.0)
+    assert not reach.due(10_000.5)
+    assert reach.due(6_400.0)

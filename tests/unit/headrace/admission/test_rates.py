@@ -180,3 +180,22 @@ def test_a_process_remembers_a_bounded_number_of_tenants() -> None:
     for number in range(TENANTS_MAX + 50):
         fleet.rates[0].take(f"t{number}", Rate(1, 1))
     assert len(fleet.rates[0]._leases) == TENANTS_MAX
+
+
+def test_a_refusal_is_told_after_the_store_was_away_and_is_back() -> None:
+    """What a bucket said is forgotten while the store is away; the time told before is then all that can be said."""
+    fleet, rate = Processes(), Rate(0.01, 1)
+    assert fleet.take(rate)
+    assert not fleet.take(rate)
+    fleet.store.down = True
+    fleet.rates[0].take("other", Rate(100, 100))  # finds the store away
+    fleet.now += STORE_PAUSE_S + 0.1
+    fleet.rates[0].take("acme", rate)  # from its own bucket; its question to the store waits in the background
+    fleet.now += STORE_PAUSE_S + 0.1
+    fleet.store.down = False
+    own = fleet.background[0].tasks
+    asked = own.popleft()
+    fleet.rates[0].take("third", Rate(100, 100))
+    fleet.background[0].run()  # another tenant's question finds the store back
+    assert not fleet.take(rate)
+    asked()

@@ -61,7 +61,7 @@ class Reach:
 
     def due(self, now: float) -> bool:
         """Whether to ask a store that is away again; true for one caller per pause."""
-        if now < self._ask_at:
+        if self._ask_at - STORE_PAUSE_S <= now < self._ask_at:  # earlier than that: the clock was set back
             return False
         self._ask_at = now + STORE_PAUSE_S
         return True

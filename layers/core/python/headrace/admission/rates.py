@@ -217,9 +217,12 @@ class Rates:
         now_us = int(now * US_PER_S)
         with self._lock:
             return min(
-                gcra.bucket(tenant, rate, shard).retry_after_us(tat_us, now_us)
-                for shard, tat_us in lease.seen_us.items()
-                if shard < gcra.shards(rate)
+                (
+                    gcra.bucket(tenant, rate, shard).retry_after_us(tat_us, now_us)
+                    for shard, tat_us in lease.seen_us.items()
+                    if shard < gcra.shards(rate)
+                ),
+                default=0,  # forgotten while the store was away
             )
 
     def _status(self, tenant: str, rate: Rate, lease: _Lease, now: float) -> RateStatus:
