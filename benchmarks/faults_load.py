@@ -15,7 +15,7 @@ from endpoints.sentiment.corpus import read_tweets, split
 SEED = 20261123
 REPEATED = 40
 REPEATED_SHARE = 0.3
-PINNED_SHARE = 0.15
+PINNED_SHARE = 0.1
 LADDER, PINNED = 0, 1
 """Which set of headers: the ladder, or a version that nothing may stand in for."""
 

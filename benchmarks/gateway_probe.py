@@ -30,14 +30,14 @@ from benchmarks.runtime_stub import CLASSIFICATION, DETECTION
 from benchmarks.traffic.scenarios import text
 from functions.predict.app import create_app
 from functions.predict.handler import handler, settings
-from functions.predict.lean import FastAPI, Request, Response
+from functions.predict.lean import FastAPI, Request, Response, Route
 from functions.predict.services import Services
 from headrace import strict_json
 from headrace.catalog import load
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.fake_policy import FakeCallers
-from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
-from headrace.idempotency import Idempotency
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.fakes.policy import FakeCallers
+from headrace.fakes.targets import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency.keys import Idempotency
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.oip import read_response, write_request
 from headrace.tasks import object_detection, text_classification
@@ -99,7 +99,7 @@ def _framework() -> Mangum:
         return Response(b"{}", media_type="application/json")
 
     for path in ("/v1/classifications", "/v1/detections"):
-        app.add_api_route(path, nothing, methods=["POST"], response_model=None)
+        app.router.routes.append(Route(path, nothing, methods=["POST"]))
     return Mangum(app, lifespan="off")
 
 

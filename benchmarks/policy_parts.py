@@ -8,11 +8,11 @@ from typing import Any
 
 from headrace.catalog import Endpoint
 from headrace.deadline import Deadline
-from headrace.fake_policy import FakeStores
+from headrace.fakes.policy import FakeStores
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.invocation import Invocation, Policy, invoke
+from headrace.invocation.policy import Invocation, Policy, invoke
+from headrace.invocation.steps import Call, Outcome, Outcomes, Race, Step, run
 from headrace.plans import Plan, Rate
-from headrace.steps import Call, Outcome, Outcomes, Race, Step, run
 
 TENANT = "acme"
 PLAN = Plan("bench", tier=5, concurrency=64, rate=Rate(10_000, 10_000), budgets=())

@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from headrace.job_states import AGE_MAX_S, BATCH_MAX, RECEIVES_MAX, VISIBILITY_S
+from headrace.jobs.states import AGE_MAX_S, BATCH_MAX, RECEIVES_MAX, VISIBILITY_S
 from infra_cdk.functions import TENANT_OBJECTS, Function, Shared
 from infra_cdk.nag import acknowledge
 from infra_cdk.observability import alarm

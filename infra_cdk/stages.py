@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace.issuers import parse_issuers
-from headrace.job_states import RUN_MAX_S
+from headrace.authentication.issuers import parse_issuers
+from headrace.jobs.states import RUN_MAX_S
 
 OIDC_ISSUERS_BYTES_MAX = 3_000
 """Lambda allows 4 KB for all variables of a function together (Lambda quotas); the others need their part."""
@@ -44,7 +44,8 @@ class FunctionScale:
 class StageSettings:
     """One stage. `capacity_max_instances` caps every endpoint's declared capacity; None takes it as declared.
 
-    `oidc_issuers` is the JSON list of token issuers that the stage trusts beside its API keys (`headrace.issuers`).
+    `oidc_issuers` is the JSON list of token issuers that the stage trusts beside its API keys, as
+    `headrace.authentication.issuers` reads it.
 
     Raises:
         ValueError: that list cannot be used.

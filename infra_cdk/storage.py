@@ -14,7 +14,7 @@ _ACCESS_LOG_RETENTION_DAYS = 90
 _UPLOAD_ABORT_DAYS = 1
 _OLD_VERSION_RETENTION_DAYS = 30
 _JOBS_RETENTION_DAYS = 1
-"""As long as their records (`headrace.job_states.KEPT_S`)."""
+"""As long as their records (`headrace.jobs.states.KEPT_S`)."""
 
 
 class Storage(Construct):

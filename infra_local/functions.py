@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.job_states import RUN_MAX_S
+from headrace.jobs.states import RUN_MAX_S
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.names import STAGE, Names
 from infra_local.queues import queue_url

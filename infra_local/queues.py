@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from headrace.job_states import AGE_MAX_S, RECEIVES_MAX, VISIBILITY_S
+from headrace.jobs.states import AGE_MAX_S, RECEIVES_MAX, VISIBILITY_S
 from infra_local.lambda_environment import ACCOUNT, REGION, InvocationResult
 from infra_local.lambda_host import InvokeRefusedError, LambdaHost
 

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
-from headrace.job_states import BATCH_MAX
+from headrace.jobs.states import BATCH_MAX
 from infra_local.bootstrap import Account, ObjectStore
 from infra_local.control_plane import ControlPlane
 from infra_local.faults import AT_ONCE, DYNAMODB, FaultBook, parse_fault

@@ -10,7 +10,7 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from headrace.issuers import Issuer, parse_issuers
+from headrace.authentication.issuers import Issuer, parse_issuers
 
 NAME = "https://login.example.com/"
 AUDIENCE = "https://api.example.com"

@@ -15,7 +15,7 @@ from typing import Protocol
 from benchmarks.fleet.powertools_breaker import Permit, PowertoolsBreaker, StoreDown, Table
 from benchmarks.fleet.values import Ask, ContainerPolicy, Reply, Surroundings
 from headrace.errors import CircuitOpen, StoreUnavailable, TargetSaturated
-from headrace.steps import Call, Steps, Target
+from headrace.invocation.steps import Call, Steps, Target
 
 PRIMARY = Target("model", "primary", "v1")
 STAND_IN = Target("model", "cpu")

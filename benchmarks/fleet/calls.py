@@ -10,7 +10,7 @@ from benchmarks.fleet.engine import Engine
 from benchmarks.fleet.values import COST, Ask, Books, Spent
 from headrace.errors import AttemptFailed, AttemptTimedOut, TargetSaturated, TargetUnavailable
 from headrace.inference import InferenceResponse, Tensor
-from headrace.steps import Call, Outcome, Outcomes, Race, Target
+from headrace.invocation.steps import Call, Outcome, Outcomes, Race, Target
 
 ANSWER = InferenceResponse((Tensor("score", "FP32", (1,), [0.5]),))
 GARBAGE = InferenceResponse((Tensor("score", "FP32", (1,), [math.nan]),))

@@ -32,5 +32,5 @@ ABOUT: dict[str, str] = {
     PER_CONTAINER: "five failures in a row open it for 2 s, in that container only; stand-in behind it",
     POWERTOOLS: "the circuit breaker of Powertools for AWS Lambda 3.37, its defaults, one table; stand-in behind it",
     POWERTOOLS_1_S: "the same, and no call lasts longer than Headrace lets it last at first",
-    HEADRACE: "`headrace.invocation`, over the in-memory stores that ship with it",
+    HEADRACE: "`headrace.invocation.policy`, over the in-memory stores that ship with it",
 }

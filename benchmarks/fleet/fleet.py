@@ -11,7 +11,7 @@ from benchmarks.fleet.container import Container
 from benchmarks.fleet.engine import Engine
 from benchmarks.fleet.store import Store
 from benchmarks.fleet.values import Ask, Books, Fleetwide, Reply
-from headrace.steps import Outcomes, Pause, Race, Steps
+from headrace.invocation.steps import Outcomes, Pause, Race, Steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from headrace.errors import (
     NothingServed,
     Overloaded,
 )
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.health import FakeHealthStore
 from headrace.health import Health, HealthOptions
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
-from headrace.invocation import Invocation, Policy, invoke
-from headrace.steps import Steps
+from headrace.invocation.policy import Invocation, Policy, invoke
+from headrace.invocation.steps import Steps
 
 VERSION = Version("v1", "model-v1", "endpoint", 100)
 ENDPOINT = Endpoint(

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 from headrace.background import Background
 from headrace.inference import InferenceResponse
+from headrace.invocation.steps import Steps
 from headrace.plans import Cost, Plan
-from headrace.steps import Steps
 
 Kind = Literal["primary", "degraded", "wrong", "limited", "shed", "failed"]
 """How a request ended: answered by the model asked for, or by another one and marked so; with nonsense that was passed

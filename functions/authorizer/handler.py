@@ -13,10 +13,10 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from headrace.authentication import Authenticator, Tokens
+from headrace.authentication.authenticator import Authenticator, Tokens
+from headrace.authentication.issuers import parse_issuers
+from headrace.authentication.key_sets import KeySets
 from headrace.errors import StoreUnavailable, Unauthenticated
-from headrace.issuers import parse_issuers
-from headrace.key_sets import KeySets
 from headrace_aws.jwks import KeySetFetch
 from headrace_aws.keys_table import KeysTable
 from headrace_aws.pepper import read_pepper

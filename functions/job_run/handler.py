@@ -17,8 +17,8 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from headrace.errors import StoreUnavailable
-from headrace.job_runs import CONTENDED_S, Later, Runner
-from headrace.job_states import RUN_MAX_S
+from headrace.jobs.runs import CONTENDED_S, Later, Runner
+from headrace.jobs.states import RUN_MAX_S
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.jobs_bucket import JobsBucket
 from headrace_aws.jobs_queue import JobsQueue, read_message

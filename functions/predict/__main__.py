@@ -8,10 +8,10 @@ from functools import partial
 from functions.predict.app import create_app
 from functions.predict.services import Services
 from headrace.catalog import Catalog
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.fake_policy import FakeCallers, FakeStores
-from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
-from headrace.idempotency import Idempotency
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.fakes.policy import FakeCallers, FakeStores
+from headrace.fakes.targets import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency.keys import Idempotency
 
 services = Services(
     catalog=Catalog({}),

@@ -10,13 +10,13 @@ from uuid import uuid4
 from starlette.requests import Request
 
 from functions.predict.services import Callers
+from headrace.authentication.iam import is_signed
+from headrace.cache.request import CacheUse
 from headrace.catalog import Endpoint
 from headrace.deadline import SDK_TIMEOUT_HEADER, TIMEOUT_HEADER, Deadline, decide
 from headrace.errors import InvalidRequest, Unauthenticated
-from headrace.iam import is_signed
 from headrace.identity import Principal
-from headrace.prefer import Preference, prefer
-from headrace.request_cache import CacheUse
+from headrace.jobs.prefer import Preference, prefer
 
 VERSION_HEADER = "x-headrace-version"
 STICKY_HEADER = "x-headrace-sticky-key"

@@ -14,9 +14,9 @@ from functions.predict.routes.jobs import JOBS_PATH
 from functions.predict.serve import within_limits
 from functions.predict.services import Services
 from headrace.deadline import LAMBDA_MARGIN_S
-from headrace.job_requests import JobAnswer, accept
-from headrace.job_states import POLL_AFTER_S, Job
-from headrace.jobs import WAIT_MAX_S, Jobs, look, offer, result
+from headrace.jobs.offers import WAIT_MAX_S, Jobs, look, offer, result
+from headrace.jobs.requests import JobAnswer, accept
+from headrace.jobs.states import POLL_AFTER_S, Job
 
 JSON = "application/json"
 

@@ -13,8 +13,8 @@ from mangum import Mangum
 from functions.predict.app import create_app
 from functions.predict.services import Services
 from functions.predict.trusted_path import trust_path
+from headrace.authentication.iam import IamCallers
 from headrace.catalog import load
-from headrace.iam import IamCallers
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.grants_table import GrantsTable
 from headrace_aws.inputs_bucket import InputsBucket

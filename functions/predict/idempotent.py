@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from functions.predict.call import IDEMPOTENCY_HEADER, Call
 from functions.predict.lean import Response
 from functions.predict.services import Services
-from headrace.idempotency import fingerprint
-from headrace.idempotency_records import REPLAYED_HEADER, Replay
+from headrace.idempotency.keys import fingerprint
+from headrace.idempotency.records import REPLAYED_HEADER, Replay
 from headrace.limits import DEADLINE_MAX_MS
 
 SCOPES = "scopes of the caller"

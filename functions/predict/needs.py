@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from headrace.capabilities import Need
 from headrace.errors import InvalidRequest
+from headrace.routing.capabilities import Need
 
 HARDWARE_HEADER = "x-headrace-hardware"
 COST_CLASS_HEADER = "x-headrace-cost-class-max"

@@ -22,8 +22,8 @@ from functions.predict.schemas.answers import (
 )
 from functions.predict.schemas.requests import ClassificationRequest, DetectionRequest, RouteRequest
 from headrace.deadline import ASKED_MIN_MS
-from headrace.job_states import JobState
-from headrace.jobs import WAIT_MAX_S
+from headrace.jobs.offers import WAIT_MAX_S
+from headrace.jobs.states import JobState
 from headrace.tasks.object_detection import DETECTIONS_DEFAULT, DETECTIONS_MAX, THRESHOLD_DEFAULT
 from headrace.tensors import DATATYPES
 

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 from functions.predict.call import Call
 from functions.predict.needs import need_of
 from functions.predict.services import Services
-from headrace.attempts import Tried
-from headrace.capabilities import PINNED, Need, route, rung_name, why_not_rung
 from headrace.catalog import Endpoint, Version
 from headrace.errors import Forbidden, HeadraceError, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.invocation import Answer, Invocation, invoke
+from headrace.invocation.attempts import Tried
+from headrace.invocation.policy import Answer, Invocation, invoke
+from headrace.invocation.steps import run
 from headrace.plans import Plan
-from headrace.steps import run
+from headrace.routing.capabilities import PINNED, Need, route, rung_name, why_not_rung
 from headrace_aws.performer import Performer
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def serve(
         binary_output: whether raw tensors are wanted.
 
     Raises:
-        HeadraceError: as `headrace.invocation.invoke` does, and `AsJob` when the caller prefers that.
+        HeadraceError: as `headrace.invocation.policy.invoke` does, and `AsJob` when the caller prefers that.
     """
     principal, plan = call.principal, plan_of(call, services)
     need = need_of(

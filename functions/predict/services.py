@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.catalog import Catalog
 from headrace.identity import Principal
-from headrace.invocation import Policy
-from headrace.targets import Primary, StandIn
+from headrace.invocation.policy import Policy
+from headrace.invocation.targets import Primary, StandIn
 
 if TYPE_CHECKING:
-    from headrace.idempotency import Idempotency
-    from headrace.jobs import Jobs
+    from headrace.idempotency.keys import Idempotency
+    from headrace.jobs.offers import Jobs
 
 
 class Inputs(Protocol):

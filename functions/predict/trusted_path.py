@@ -8,8 +8,8 @@ prefix has done its work.
 
 from typing import Any
 
+from headrace.authentication.iam import is_signed
 from headrace.gateway import IAM_PREFIX
-from headrace.iam import is_signed
 
 FALLBACK_HOST = "gateway"
 

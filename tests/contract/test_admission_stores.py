@@ -13,7 +13,7 @@ from headrace.admission.ledger import BudgetStore, Ledger
 from headrace.admission.rates import RateStore
 from headrace.admission.shelf import Room, Shelf, SlotStore
 from headrace.errors import StoreUnavailable
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
 from headrace.plans import Rate
 from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
 from headrace_aws.bounded_calls import BoundedCalls

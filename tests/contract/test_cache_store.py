@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import pytest
 
-from headrace.answer_cache import AnswerCache, CacheStore
-from headrace.answer_entries import Entry
 from headrace.background import Immediately
+from headrace.cache.answers import AnswerCache, CacheStore
+from headrace.cache.entries import Entry
 from headrace.catalog import CacheRules
 from headrace.errors import StoreUnavailable
-from headrace.fake_cache import FakeCacheStore
+from headrace.fakes.cache import FakeCacheStore
 from headrace.inference import InferenceResponse, Tensor
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.cache_table import CacheTable

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.background import Immediately
 from headrace.errors import CircuitOpen, StoreUnavailable
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.health import FakeHealthStore
 from headrace.health import Health, HealthStore
 from headrace.health.counts import Counts
 from headrace.health.store import AS_NEW, Circuit, Shed, State

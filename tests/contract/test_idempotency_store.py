@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 
 from headrace.errors import InProgress, KeyReused, StoreUnavailable
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.idempotency import Begun, Idempotency, IdempotencyStore
-from headrace.idempotency_records import BODY_BYTES_MAX, Kept, Record, Replay
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.idempotency.keys import Begun, Idempotency, IdempotencyStore
+from headrace.idempotency.records import BODY_BYTES_MAX, Kept, Record, Replay
 from headrace_aws.clients import client
 from headrace_aws.idempotency_table import IdempotencyTable
 from infra_local.moto_mends import make_dynamodb_atomic

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge, UnknownTarget
-from headrace.fakes import FakeInputs
+from headrace.fakes.targets import FakeInputs
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import client
 from headrace_aws.inputs_bucket import InputsBucket

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from headrace.errors import StoreUnavailable
-from headrace.fake_jobs import FakeJobObjects, FakeJobRecords
-from headrace.job_states import Job, accepted, result_key
-from headrace.jobs import JobObjects, JobRecords
+from headrace.fakes.jobs import FakeJobObjects, FakeJobRecords
+from headrace.jobs.offers import JobObjects, JobRecords
+from headrace.jobs.states import Job, accepted, result_key
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import client
 from headrace_aws.jobs_bucket import JobsBucket

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.api_keys import KeyRecord, KeyStore, mint, verify
+from headrace.authentication.api_keys import KeyRecord, KeyStore, mint, verify
 from headrace.errors import Unauthenticated
-from headrace.fakes import FakeKeyStore
+from headrace.fakes.targets import FakeKeyStore
 from headrace_aws import keys
 from headrace_aws.clients import client
 from headrace_aws.keys_table import KeysTable

@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 
 from headrace.errors import InProgress, KeyReused
-from headrace.idempotency import Begun, Idempotency, fingerprint
+from headrace.idempotency.keys import Begun, Idempotency, fingerprint
 from headrace_aws.clients import client
 from headrace_aws.idempotency_table import IdempotencyTable
 from tests.contract.test_cache_store import make_table, state_table

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from headrace.authentication.iam import GrantStore, grant
+from headrace.authentication.revocation import FOREVER, RevocationStore, subject_mark, tenant_mark, token_mark
+from headrace.authentication.tokens import LIFETIME_S_MAX
 from headrace.errors import StoreUnavailable
-from headrace.fake_authentication import FakeGrants, FakeRevocations
-from headrace.iam import GrantStore, grant
-from headrace.revocation import FOREVER, RevocationStore, subject_mark, tenant_mark, token_mark
-from headrace.tokens import LIFETIME_S_MAX
+from headrace.fakes.authentication import FakeGrants, FakeRevocations
 from headrace_aws import keys
 from headrace_aws.clients import client
 from headrace_aws.grants_table import GrantsTable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.job_states import AGE_MAX_S, KEPT_S, RECEIVES_MAX, RUN_MAX_S
+from headrace.jobs.states import AGE_MAX_S, KEPT_S, RECEIVES_MAX, RUN_MAX_S
 from infra_cdk.stages import STAGES
 from tests.infrastructure.conftest import Synthesised
 

@@ -16,12 +16,12 @@ from time import sleep, time
 
 import pytest
 
-from headrace.authentication import Authenticator, Tokens
+from headrace.authentication.authenticator import Authenticator, Tokens
+from headrace.authentication.key_sets import FRESH_S, REFRESH_INTERVAL_S, SET_BYTES_MAX, STALE_S_MAX, KeySets
+from headrace.authentication.tokens import caller_id
 from headrace.errors import HeadraceError, StoreUnavailable, Unauthenticated
-from headrace.fake_authentication import FakeRevocations
-from headrace.fakes import FakeKeyStore
-from headrace.key_sets import FRESH_S, REFRESH_INTERVAL_S, SET_BYTES_MAX, STALE_S_MAX, KeySets
-from headrace.tokens import caller_id
+from headrace.fakes.authentication import FakeRevocations
+from headrace.fakes.targets import FakeKeyStore
 from headrace_aws.jwks import KeySetFetch
 from headrace_aws.signatures import JoseSignatures
 from tests.toy_issuer import CONFIGURATION, NAME, NOW, claims, issuers, key_set, p256_key, rsa_key, signed
@@ -188,7 +188,7 @@ PROGRAM = """
 import json, sys, time
 from moto import mock_aws
 from functions.authorizer import handler as authorizer
-from headrace.revocation import FOREVER, token_mark
+from headrace.authentication.revocation import FOREVER, token_mark
 from headrace_aws.clients import client
 from headrace_aws.revocations_table import RevocationsTable
 

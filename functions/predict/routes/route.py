@@ -10,9 +10,9 @@ from functions.predict.schemas.requests import RouteRequest
 from functions.predict.serve import plan_of
 from functions.predict.services import Services
 from functions.predict.statuses import status_of
-from headrace.capabilities import Explanation, Need, explain
 from headrace.errors import InvalidRequest
 from headrace.plans import Plan
+from headrace.routing.capabilities import Explanation, Need, explain
 from headrace.tasks.contracts import TASKS
 
 

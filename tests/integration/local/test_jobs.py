@@ -15,9 +15,9 @@ from aiohttp import web
 from moto.server import ThreadedMotoServer
 
 from headrace.identity import Principal
-from headrace.job_requests import accept
-from headrace.job_states import RUN_MAX_S, Job
-from headrace.jobs import Jobs, look, offer, result
+from headrace.jobs.offers import Jobs, look, offer, result
+from headrace.jobs.requests import accept
+from headrace.jobs.states import RUN_MAX_S, Job
 from headrace_aws import clients
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.jobs_bucket import JobsBucket

@@ -12,13 +12,13 @@ from mangum import Mangum
 from functions.predict.app import create_app
 from functions.predict.services import Services
 from functions.predict.trusted_path import trust_path
+from headrace.authentication.iam import SIGNED_RESOURCE
 from headrace.catalog import Catalog
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.fake_policy import FakeCallers, FakeStores
-from headrace.fakes import FakeInputs, FakePrimary, FakeStandIn
-from headrace.iam import SIGNED_RESOURCE
-from headrace.idempotency import Idempotency
-from headrace.jobs import Jobs
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.fakes.policy import FakeCallers, FakeStores
+from headrace.fakes.targets import FakeInputs, FakePrimary, FakeStandIn
+from headrace.idempotency.keys import Idempotency
+from headrace.jobs.offers import Jobs
 
 EVENTS = Path(__file__).parents[3] / "events"
 

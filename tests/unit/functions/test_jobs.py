@@ -10,11 +10,11 @@ import pytest
 
 from headrace.catalog import Catalog
 from headrace.errors import StoreUnavailable
-from headrace.fake_jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
-from headrace.fakes import unavailable
+from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
+from headrace.fakes.targets import unavailable
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
-from headrace.job_runs import Later, Runner
-from headrace.jobs import Jobs
+from headrace.jobs.offers import Jobs
+from headrace.jobs.runs import Later, Runner
 from headrace.plans import Plan, Rate
 from tests.unit.functions.gateway import Answer, Gateway, event_of
 

@@ -12,8 +12,8 @@ from functions.predict.needs import (
     need_of,
     primary_languages,
 )
-from headrace.capabilities import Need
 from headrace.errors import InvalidRequest
+from headrace.routing.capabilities import Need
 
 
 def need(**headers: str) -> Need:

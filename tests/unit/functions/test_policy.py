@@ -8,10 +8,10 @@ import pytest
 
 from headrace.catalog import CacheRules, Catalog, Rung
 from headrace.errors import TargetFaulted, TargetSaturated, TargetUnavailable
-from headrace.fake_jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords
+from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords
 from headrace.identity import Principal
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.jobs import Jobs
+from headrace.jobs.offers import Jobs
 from headrace.plans import Plan, Rate
 from tests.unit.functions.gateway import Answer, Gateway, event_of
 from tests.unit.functions.test_predict import positive

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.answer_cache import LEAD_S_MAX, REST_S, SHARED_BYTES_MAX, AnswerCache
-from headrace.answer_leads import LEADS_MAX, Leads
 from headrace.background import Immediately
+from headrace.cache.answers import LEAD_S_MAX, REST_S, SHARED_BYTES_MAX, AnswerCache
+from headrace.cache.leads import LEADS_MAX, Leads
 from headrace.catalog import CacheRules, Version
-from headrace.fake_cache import FakeCacheStore
+from headrace.fakes.cache import FakeCacheStore
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
 
 OWN = CacheRules(fresh_s=60, stale_s=300)

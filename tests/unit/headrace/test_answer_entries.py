@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import oip
-from headrace.answer_entries import (
+from headrace.cache.entries import (
     ENTRY_OVERHEAD_BYTES,
     Entry,
     LocalEntries,

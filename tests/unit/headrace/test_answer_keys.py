@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from headrace.answer_keys import answer_key
+from headrace.cache.keys import answer_key
 from headrace.catalog import Version
 from headrace.framing import framed
 from headrace.inference import InferenceRequest, Tensor

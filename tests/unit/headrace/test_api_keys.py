@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.api_keys import KeyRecord, mint, presented_key, verify
+from headrace.authentication.api_keys import KeyRecord, mint, presented_key, verify
 from headrace.errors import Forbidden, Unauthenticated
-from headrace.fakes import FakeKeyStore
+from headrace.fakes.targets import FakeKeyStore
 from headrace.identity import Principal, is_scope
 
 PEPPER = b"p" * 32

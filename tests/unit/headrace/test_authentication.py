@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.api_keys import CACHE_TTL_S, KeyRecord, mint
-from headrace.authentication import Authenticator, Tokens
+from headrace.authentication.api_keys import CACHE_TTL_S, KeyRecord, mint
+from headrace.authentication.authenticator import Authenticator, Tokens
+from headrace.authentication.key_sets import Key, KeySets
+from headrace.authentication.remembered import ENTRIES_MAX, REFUSED_TTL_S, Decided, Remembered
+from headrace.authentication.revocation import FOREVER, subject_mark, tenant_mark, token_mark
+from headrace.authentication.tokens import LEEWAY_S, Token
 from headrace.errors import StoreUnavailable, Unauthenticated
-from headrace.fake_authentication import FakeRevocations
-from headrace.fakes import FakeKeyStore
-from headrace.key_sets import Key, KeySets
-from headrace.remembered import ENTRIES_MAX, REFUSED_TTL_S, Decided, Remembered
-from headrace.revocation import FOREVER, subject_mark, tenant_mark, token_mark
-from headrace.tokens import LEEWAY_S, Token
+from headrace.fakes.authentication import FakeRevocations
+from headrace.fakes.targets import FakeKeyStore
 from tests.toy_issuer import NAME, NOW, claims, issuers, key_set, raw, rsa_key
 
 REVOCATION_S_MAX = 30.0

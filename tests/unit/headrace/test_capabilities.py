@@ -6,11 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.capabilities import SCOPE, UNDRAWN, UNROUTED, Explanation, Need, explain, route, why_not, why_not_rung
 from headrace.catalog import Capabilities, Catalog, Endpoint, Limits, Rung, Version
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, PayloadTooLarge, UnknownTarget
 from headrace.identity import Principal
 from headrace.plans import Plan, Rate
+from headrace.routing.capabilities import (
+    SCOPE,
+    UNDRAWN,
+    UNROUTED,
+    Explanation,
+    Need,
+    explain,
+    route,
+    why_not,
+    why_not_rung,
+)
 
 LIMITS = Limits(max_payload_bytes=1000, max_items=10)
 PLANS = [Plan("free", 0, 1, Rate(1, 1)), Plan("standard", 5, 1, Rate(1, 1)), Plan("premium", 9, 1, Rate(1, 1))]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.api_keys import CACHE_TTL_S
+from headrace.authentication.api_keys import CACHE_TTL_S
+from headrace.authentication.iam import IamCallers, grant, granted_arn, is_signed
+from headrace.authentication.remembered import REFUSED_TTL_S
+from headrace.authentication.revocation import FOREVER, tenant_mark
 from headrace.errors import Forbidden
-from headrace.fake_authentication import FakeGrants, FakeRevocations
-from headrace.iam import IamCallers, grant, granted_arn, is_signed
-from headrace.remembered import REFUSED_TTL_S
-from headrace.revocation import FOREVER, tenant_mark
+from headrace.fakes.authentication import FakeGrants, FakeRevocations
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/Batch"

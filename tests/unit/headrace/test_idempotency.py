@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InProgress, InvalidRequest, KeyReused, StoreUnavailable
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.idempotency import (
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.idempotency.keys import (
     HELD_S_MAX,
     KEPT_S,
     TAKEOVER_MARGIN_S,
@@ -20,7 +20,7 @@ from headrace.idempotency import (
     fingerprint,
     is_final,
 )
-from headrace.idempotency_records import (
+from headrace.idempotency.records import (
     BODY_BYTES_MAX,
     PLAIN_BYTES_MAX,
     RETRY_AFTER_S_MAX,

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from headrace.errors import InProgress, KeyReused, StoreUnavailable
-from headrace.fake_idempotency import FakeIdempotencyStore
-from headrace.idempotency import KEPT_S, TAKEOVER_MARGIN_S, Begun, Idempotency
-from headrace.idempotency_records import Replay
+from headrace.fakes.idempotency import FakeIdempotencyStore
+from headrace.idempotency.keys import KEPT_S, TAKEOVER_MARGIN_S, Begun, Idempotency
+from headrace.idempotency.records import Replay
 
 TENANTS, KEYS, PRINTS = ["acme", "acme2"], ["k", "k2"], [b"1" * 32, b"2" * 32]
 Slot = tuple[str, str]

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.admission.ledger import Charge, Ledger
-from headrace.answer_cache import AnswerCache
-from headrace.attempts import ATTEMPT_MIN_S
 from headrace.background import Immediately
+from headrace.cache.answers import AnswerCache
 from headrace.catalog import CacheRules, Endpoint, Rung
 from headrace.errors import (
     AttemptFailed,
@@ -27,8 +26,9 @@ from headrace.errors import (
     TargetThrottled,
     TargetUnavailable,
 )
-from headrace.fake_admission import FakeBudgetStore
+from headrace.fakes.admission import FakeBudgetStore
 from headrace.inference import InferenceResponse, Tensor
+from headrace.invocation.attempts import ATTEMPT_MIN_S
 from headrace.oip import bytes_elements
 from headrace.plans import Cost, Plan, Rate
 from tests.unit.headrace.worlds import BUDGETED, PLAN, World

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.issuers import ISSUERS_MAX, InvalidIssuers, Issuer, parse_issuers
+from headrace.authentication.issuers import ISSUERS_MAX, InvalidIssuers, Issuer, parse_issuers
 from tests.toy_issuer import CONFIGURATION, issuers
 
 LEAST = {

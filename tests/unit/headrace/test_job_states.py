@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.job_states import (
+from headrace.jobs.states import (
     AGE_MAX_S,
     ATTEMPTS_MAX,
     LEASE_S,

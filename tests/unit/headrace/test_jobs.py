@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import StoreUnavailable, TargetUnavailable, UnknownTarget
-from headrace.fake_jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
+from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
 from headrace.identity import Principal
-from headrace.job_requests import JobRequest, accept, answer_of, dump_request, event_of, load_answer, load_request
-from headrace.job_runs import Later, Runner
-from headrace.job_states import AGE_MAX_S, ATTEMPTS_MAX, KEPT_S, LEASE_S, Job, request_key, result_key
-from headrace.jobs import Jobs, look, offer, result
+from headrace.jobs.offers import Jobs, look, offer, result
+from headrace.jobs.requests import JobRequest, accept, answer_of, dump_request, event_of, load_answer, load_request
+from headrace.jobs.runs import Later, Runner
+from headrace.jobs.states import AGE_MAX_S, ATTEMPTS_MAX, KEPT_S, LEASE_S, Job, request_key, result_key
 
 ACME = Principal("acme", "standard", frozenset({"read", "invoke"}), "key-1")
 

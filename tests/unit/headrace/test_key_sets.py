@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.authentication.issuers import Issuer
+from headrace.authentication.key_sets import (
+    FRESH_S,
+    KEYS_MAX,
+    REFRESH_INTERVAL_S,
+    SET_BYTES_MAX,
+    STALE_S_MAX,
+    KeySets,
+    parse_key_set,
+)
 from headrace.errors import InvalidRequest, StoreUnavailable, Unauthenticated
-from headrace.issuers import Issuer
-from headrace.key_sets import FRESH_S, KEYS_MAX, REFRESH_INTERVAL_S, SET_BYTES_MAX, STALE_S_MAX, KeySets, parse_key_set
 from tests.toy_issuer import NAME, encoded, issuers, key_set, p256_key, rsa_key
 
 ISSUER: Issuer = issuers()[NAME]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidRequest
-from headrace.prefer import PREFER_MAX_CHARS, Preference, prefer
+from headrace.jobs.prefer import PREFER_MAX_CHARS, Preference, prefer
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.catalog import Catalog, Endpoint, Version
 from headrace.errors import UnknownTarget
-from headrace.routing import draw
+from headrace.routing.draw import draw
 
 CALLERS = [f"tenant\0{number}" for number in range(4000)]
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.authentication.issuers import Issuer
+from headrace.authentication.revocation import subject_mark, tenant_mark, token_mark
+from headrace.authentication.tokens import LEEWAY_S, LIFETIME_S_MAX, TOKEN_BYTES_MAX, Token, caller_id, read
 from headrace.errors import Unauthenticated
 from headrace.identity import Principal, is_scope
-from headrace.issuers import Issuer
-from headrace.revocation import subject_mark, tenant_mark, token_mark
-from headrace.tokens import LEEWAY_S, LIFETIME_S_MAX, TOKEN_BYTES_MAX, Token, caller_id, read
 from tests.toy_issuer import AUDIENCE, NAME, NOW, claims, encoded, issuers, raw
 
 HEADER = {"alg": "RS256", "kid": "one", "typ": "at+jwt"}

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from headrace.cache.request import CacheUse
 from headrace.catalog import Endpoint, Version
 from headrace.deadline import Deadline
 from headrace.errors import AttemptFailed, AttemptTimedOut
-from headrace.fake_policy import FakeStores
+from headrace.fakes.policy import FakeStores
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
-from headrace.invocation import Answer, Invocation, Policy, invoke
+from headrace.invocation.policy import Answer, Invocation, Policy, invoke
+from headrace.invocation.steps import Call, Outcome, Outcomes, Pause, Race, Step, Target, run
 from headrace.plans import Budget, Plan, Rate
-from headrace.request_cache import CacheUse
-from headrace.steps import Call, Outcome, Outcomes, Pause, Race, Step, Target, run
 
 REQUEST = InferenceRequest(inputs=(Tensor("text", "BYTES", (1,), data=["x"]),))
 RESPONSE = InferenceResponse(outputs=(Tensor("label", "BYTES", (1,), data=["good"]),))

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.errors import AttemptTimedOut, InvalidRequest, TargetFaulted, TargetUnavailable
 from headrace.inference import InferenceResponse
-from headrace.steps import Outcomes, Target
+from headrace.invocation.steps import Outcomes, Target
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.races import race
 

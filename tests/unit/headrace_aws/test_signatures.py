@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
-from headrace.authentication import Tokens
+from headrace.authentication.authenticator import Tokens
+from headrace.authentication.key_sets import Key, KeySets
 from headrace.errors import Unauthenticated
-from headrace.key_sets import Key, KeySets
 from headrace_aws.signatures import JoseSignatures
 from tests.toy_issuer import NOW, claims, decoded, encoded, issuers, key_set, p256_key, rsa_key, signed
 

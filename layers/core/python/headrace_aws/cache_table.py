@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import ceil
 
-from headrace.answer_entries import Entry
+from headrace.cache.entries import Entry
 from headrace_aws.state_table import ConditionFailed, StateTable, key
 
 _ANSWER, _LEASE = "answer", "lease"
 
 
 class CacheTable:
-    """See `headrace.answer_cache.CacheStore`. One call each; none is longer than the table allows."""
+    """See `headrace.cache.answers.CacheStore`. One call each; none is longer than the table allows."""
 
     def __init__(self, table: StateTable) -> None:
         self._table = table

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from headrace.iam import IamGrant
+from headrace.authentication.iam import IamGrant
 from headrace_aws.keys_items import KeysItems, key
 
 
 class GrantsTable:
-    """See `headrace.iam.GrantStore`."""
+    """See `headrace.authentication.iam.GrantStore`."""
 
     def __init__(self, table: str) -> None:
         self._items = KeysItems(table)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 
-from headrace.idempotency_records import Kept, Record
+from headrace.idempotency.records import Kept, Record
 from headrace_aws.state_table import ConditionFailed, Item, StateTable, key
 
 _SK = "record"
-# `headrace.idempotency_records.may_begin`, in DynamoDB's words.
+# `headrace.idempotency.records.may_begin`, in DynamoDB's words.
 _MAY_BEGIN = (
     "attribute_not_exists(pk) OR expires_at <= :now"
     " OR (attribute_not_exists(answer_status) AND until_s <= :now AND fingerprint = :fingerprint)"
@@ -21,7 +21,7 @@ _OURS = "holder = :holder AND attribute_not_exists(answer_status)"
 
 
 class IdempotencyTable:
-    """See `headrace.idempotency.IdempotencyStore`."""
+    """See `headrace.idempotency.keys.IdempotencyStore`."""
 
     def __init__(self, table: StateTable) -> None:
         self._table = table

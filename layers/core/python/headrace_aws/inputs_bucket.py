@@ -13,7 +13,7 @@ from headrace.errors import (
     PayloadTooLarge,
     UnknownTarget,
 )
-from headrace.invocation import RETRY_AFTER_S
+from headrace.invocation.policy import RETRY_AFTER_S
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
 

@@ -24,7 +24,7 @@ _THERE = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "
 
 
 class JobsBucket:
-    """See `headrace.jobs.JobObjects`."""
+    """See `headrace.jobs.offers.JobObjects`."""
 
     def __init__(self, bucket: str, *, calls: BoundedCalls) -> None:
         self._bucket = bucket

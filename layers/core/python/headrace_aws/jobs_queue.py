@@ -15,7 +15,7 @@ VISIBILITY_MAX_S = 43_200
 
 
 class JobsQueue:
-    """See `headrace.jobs.JobQueue`."""
+    """See `headrace.jobs.offers.JobQueue`."""
 
     def __init__(self, url: str, *, calls: BoundedCalls) -> None:
         self._url = url

@@ -13,13 +13,13 @@ from headrace.errors import (
     TargetThrottled,
     TargetUnavailable,
 )
-from headrace.job_states import SERVE_MAX_S
+from headrace.jobs.states import SERVE_MAX_S
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import client
 
 
 class LambdaServer:
-    """See `headrace.job_runs.Server`: invokes the function `function`, an alias' ARN or a name."""
+    """See `headrace.jobs.runs.Server`: invokes the function `function`, an alias' ARN or a name."""
 
     def __init__(self, function: str, *, calls: BoundedCalls) -> None:
         self._function = function

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import StoreUnavailable
-from headrace.job_states import Job, JobState
+from headrace.jobs.states import Job, JobState
 from headrace_aws.state_table import ConditionFailed, Item, StateTable, key
 
 _STATES: dict[str, JobState] = {
@@ -16,7 +16,7 @@ _STATES: dict[str, JobState] = {
 
 
 class JobsTable:
-    """See `headrace.jobs.JobRecords`."""
+    """See `headrace.jobs.offers.JobRecords`."""
 
     def __init__(self, table: StateTable) -> None:
         self._table = table

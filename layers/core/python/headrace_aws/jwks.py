@@ -6,8 +6,8 @@ from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from headrace.authentication.key_sets import SET_BYTES_MAX
 from headrace.errors import StoreUnavailable
-from headrace.key_sets import SET_BYTES_MAX
 
 if TYPE_CHECKING:
     from headrace_aws.bounded_calls import BoundedCalls

@@ -20,13 +20,13 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from headrace.api_keys import mint
+from headrace.authentication.api_keys import mint
+from headrace.authentication.iam import grant, granted_arn
+from headrace.authentication.issuers import parse_issuers
+from headrace.authentication.revocation import FOREVER, subject_mark, tenant_mark, token_mark
+from headrace.authentication.tokens import LEEWAY_S, LIFETIME_S_MAX
 from headrace.errors import StoreUnavailable
-from headrace.iam import grant, granted_arn
 from headrace.identity import INVOKE, READ, is_tenant
-from headrace.issuers import parse_issuers
-from headrace.revocation import FOREVER, subject_mark, tenant_mark, token_mark
-from headrace.tokens import LEEWAY_S, LIFETIME_S_MAX
 from headrace_aws.grants_table import GrantsTable
 from headrace_aws.keys_table import KeyExists, KeysTable
 from headrace_aws.pepper import read_pepper

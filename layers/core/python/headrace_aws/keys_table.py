@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.api_keys import KeyRecord
+from headrace.authentication.api_keys import KeyRecord
 from headrace_aws.keys_items import ConditionFailed, KeysItems, key
 
 
@@ -13,7 +13,7 @@ class KeyExists(RuntimeError):
 
 
 class KeysTable:
-    """See `headrace.api_keys.KeyStore`."""
+    """See `headrace.authentication.api_keys.KeyStore`."""
 
     def __init__(self, table: str) -> None:
         self._items = KeysItems(table)

@@ -40,7 +40,7 @@ class LambdaStandIn:
     def invoke(
         self, endpoint: Endpoint, rung: Rung, request: InferenceRequest, *, timeout_s: float
     ) -> InferenceResponse:
-        """See `headrace.targets.StandIn.invoke`."""
+        """See `headrace.invocation.targets.StandIn.invoke`."""
         content_type, body = write_request(request)
         event = {
             "endpoint": endpoint.name,

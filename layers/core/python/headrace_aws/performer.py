@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from headrace.catalog import Endpoint, Rung
 from headrace.errors import AttemptFailed
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.steps import Call, Outcome, Outcomes, Pause, Race, Step
-from headrace.targets import Primary, StandIn
+from headrace.invocation.steps import Call, Outcome, Outcomes, Pause, Race, Step
+from headrace.invocation.targets import Primary, StandIn
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from time import monotonic
 
 from headrace.errors import AttemptFailed, AttemptTimedOut, HeadraceError, TargetFaulted
 from headrace.inference import InferenceResponse
-from headrace.steps import Outcome, Outcomes, Target
+from headrace.invocation.steps import Outcome, Outcomes, Target
 
 Start = Callable[[float], "Future[InferenceResponse]"]
 """Begins a call that may take so many seconds."""

@@ -11,7 +11,7 @@ _PREFIX = "revoked#"
 
 
 class RevocationsTable:
-    """See `headrace.revocation.RevocationStore`."""
+    """See `headrace.authentication.revocation.RevocationStore`."""
 
     def __init__(self, table: str, *, items: KeysItems | None = None) -> None:
         self._items = items or KeysItems(table)

@@ -25,8 +25,8 @@ from headrace.errors import (
     UnsupportedMedia,
 )
 from headrace.inference import InferenceRequest, InferenceResponse
+from headrace.invocation.steps import Outcomes, Target
 from headrace.oip import JSON_TYPE, read_response, write_request
-from headrace.steps import Outcomes, Target
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.races import race
 from headrace_aws.signed_calls import SignedCalls
@@ -80,7 +80,7 @@ class SageMakerPrimary:
         tier: int,
         binary_output: bool = False,
     ) -> InferenceResponse:
-        """See `headrace.targets.Primary.invoke`."""
+        """See `headrace.invocation.targets.Primary.invoke`."""
         post = self._post(endpoint, version, request, timeout_s=timeout_s, tier=tier, binary_output=binary_output)
         try:
             return _read(self._calls.run(lambda: post(timeout_s), timeout_s=timeout_s))
@@ -101,7 +101,7 @@ class SageMakerPrimary:
         tier: int,
         binary_output: bool = False,
     ) -> Outcomes:
-        """See `headrace.targets.Primary.race`.
+        """See `headrace.invocation.targets.Primary.race`.
 
         The slower call is abandoned, not ended: its thread lives until its own time-out, and the endpoint drops what it
         has not begun by then.

@@ -50,7 +50,7 @@ class PredictSettings(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerSettings(_Settings):
-    """`functions/authorizer`. `oidc_issuers` is the JSON that `headrace.issuers` describes."""
+    """`functions/authorizer`. `oidc_issuers` is the JSON that `headrace.authentication.issuers` describes."""
 
     stage: str
     keys_table: str

@@ -14,9 +14,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from headrace.admission.gate import Admission
-from headrace.answer_cache import AnswerCache
+from headrace.cache.answers import AnswerCache
 from headrace.health.health import Health
-from headrace.invocation import Policy
+from headrace.invocation.policy import Policy
 from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
 from headrace_aws.background import BackgroundThreads
 from headrace_aws.bounded_calls import BoundedCalls
@@ -26,8 +26,8 @@ from headrace_aws.pepper import read_pepper
 from headrace_aws.state_table import StateTable
 
 if TYPE_CHECKING:
-    from headrace.idempotency import Idempotency
-    from headrace.jobs import Jobs
+    from headrace.idempotency.keys import Idempotency
+    from headrace.jobs.offers import Jobs
 
 HOLDER_BYTES = 8
 
@@ -89,7 +89,7 @@ class SharedState:
     @cached_property
     def idempotency(self) -> Idempotency:
         """Requests that carry an Idempotency-Key."""
-        from headrace.idempotency import Idempotency  # noqa: PLC0415 - few requests do, and a cold start is not theirs
+        from headrace.idempotency.keys import Idempotency  # noqa: PLC0415 - few requests do, and a cold start is not theirs
         from headrace_aws.idempotency_table import IdempotencyTable  # noqa: PLC0415
 
         return Idempotency(
@@ -98,7 +98,7 @@ class SharedState:
 
     def jobs(self, *, bucket: str, queue: str) -> Jobs:
         """Requests that are answered later."""
-        from headrace.jobs import Jobs  # noqa: PLC0415 - as above
+        from headrace.jobs.offers import Jobs  # noqa: PLC0415 - as above
         from headrace_aws.jobs_bucket import JobsBucket  # noqa: PLC0415
         from headrace_aws.jobs_queue import JobsQueue  # noqa: PLC0415
         from headrace_aws.jobs_table import JobsTable  # noqa: PLC0415

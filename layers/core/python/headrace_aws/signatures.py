@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from headrace.key_sets import KEYS_MAX, Key
-from headrace.tokens import Token
+from headrace.authentication.key_sets import KEYS_MAX, Key
+from headrace.authentication.tokens import Token
 
 
 class JoseSignatures:
-    """See `headrace.authentication.Signatures`."""
+    """See `headrace.authentication.authenticator.Signatures`."""
 
     def is_signed(self, token: Token, key: Key) -> bool:
         """Whether this key, by its own algorithm and no other, signed the token."""

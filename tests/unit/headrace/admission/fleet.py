@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
 from headrace.admission.gate import Admission
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
 from headrace.plans import Budget, Cost, Plan, Rate
 
 DAY_S = 86_400

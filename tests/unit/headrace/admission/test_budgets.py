@@ -14,7 +14,7 @@ from headrace.admission.budgets import IDLE_S, KEPT_SPENT_SHARE, SHORT_MEMORY_S
 from headrace.admission.gate import Admission, Hold
 from headrace.admission.process import STORE_PAUSE_S
 from headrace.errors import LimitExceeded, StoreUnavailable
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
 from headrace.plans import Cost, Plan
 from tests.unit.headrace.admission.fleet import DAY_S, START, TOKENS, Fleet, Later, plan
 

@@ -14,7 +14,7 @@ from headrace.admission.process import Reach
 from headrace.admission.shelf import Shelf
 from headrace.background import Immediately
 from headrace.errors import LimitExceeded
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
 from headrace.plans import Plan, Unit
 from tests.unit.headrace.admission.fleet import DAY_S, START, TOKENS, Fleet, plan
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headrace.admission.process import FLEET_SHARE_DEFAULT, STORE_PAUSE_S, TENANTS_MAX
 from headrace.admission.rates import LEASE_KEEP_S, Rates
 from headrace.errors import LimitExceeded
-from headrace.fake_admission import FakeRateStore
+from headrace.fakes.admission import FakeRateStore
 from headrace.plans import Rate
 from tests.unit.headrace.admission.fleet import START, Later
 

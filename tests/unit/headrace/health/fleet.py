@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from headrace.background import Immediately
 from headrace.errors import CircuitOpen, Overloaded
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.health import FakeHealthStore
 from headrace.health import Health, HealthOptions, Permit, Verdict
 
 Answer = tuple[float, Verdict]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.health import FakeHealthStore
 from tests.unit.headrace.health.fleet import Answer, Fleet, Queueing
 
 OUTAGE = (20, 60)

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.background import Background, Immediately
 from headrace.errors import CircuitOpen, Overloaded
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.health import FakeHealthStore
 from headrace.health import Health, HealthOptions
 from headrace.health.counts import Counts, total
 from headrace.health.store import Shed, State

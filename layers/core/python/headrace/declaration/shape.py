@@ -11,7 +11,7 @@ from headrace.limits import DEADLINE_MAX_MS
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
 VERSION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
-"""As `headrace.api_keys` makes them."""
+"""As `headrace.authentication.api_keys` makes them."""
 GROUP_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
 LANGUAGE_PATTERN = r"^[a-z]{2,3}$"
 """A primary language subtag of BCP 47, in lower case."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.errors import StoreUnavailable, TargetUnavailable
-from headrace.job_states import Job
+from headrace.jobs.states import Job
 
 
 @dataclass(slots=True)
 class FakeJobRecords:
-    """See `headrace.jobs.JobRecords`."""
+    """See `headrace.jobs.offers.JobRecords`."""
 
     records: dict[tuple[str, str], Job] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class FakeJobRecords:
 
 @dataclass(slots=True)
 class FakeJobObjects:
-    """See `headrace.jobs.JobObjects`."""
+    """See `headrace.jobs.offers.JobObjects`."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class FakeJobObjects:
 
 @dataclass(slots=True)
 class FakeJobQueue:
-    """What was sent, in order. See `headrace.jobs.JobQueue`."""
+    """What was sent, in order. See `headrace.jobs.offers.JobQueue`."""
 
     messages: list[tuple[str, str]] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ def _down(_: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class FakeServer:
-    """Answers with `respond`. See `headrace.job_runs.Server`."""
+    """Answers with `respond`. See `headrace.jobs.runs.Server`."""
 
     respond: Callable[[dict[str, Any]], dict[str, Any]] = _down
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from headrace.errors import UnknownTarget
 from headrace.identity import Principal
-from headrace.job_requests import JobAnswer, JobRequest, dump_request, load_answer
-from headrace.job_states import Job, accepted, is_id, may_see, request_key, result_key, state_at
+from headrace.jobs.requests import JobAnswer, JobRequest, dump_request, load_answer
+from headrace.jobs.states import Job, accepted, is_id, may_see, request_key, result_key, state_at
 
 WAIT_MAX_S = 20.0
 """The longest that one look waits for the end; the gateway's 29 s end every request."""

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from headrace.catalog import Endpoint, Rung, Version
 from headrace.errors import AttemptFailed, TargetSaturated, TargetThrottled, TargetUnavailable
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.steps import Outcomes
+from headrace.invocation.steps import Outcomes
 
 Verdict = Literal["good", "bad", "saturated", "ignored", "cancelled"]
 """What a finished call says about its target; the caller's own mistakes are ignored."""

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from headrace.answer_entries import (
+from headrace.background import Background
+from headrace.cache.entries import (
     Entry,
     LocalEntries,
     is_fresh,
@@ -30,9 +31,8 @@ from headrace.answer_entries import (
     recomputes_early,
     write,
 )
-from headrace.answer_keys import answer_key
-from headrace.answer_leads import Leads
-from headrace.background import Background
+from headrace.cache.keys import answer_key
+from headrace.cache.leads import Leads
 from headrace.catalog import CacheRules, Version
 from headrace.errors import StoreUnavailable
 from headrace.inference import InferenceRequest, InferenceResponse
@@ -107,7 +107,7 @@ class AnswerCache:
         self._rests_until = float("-inf")
 
     def key(self, tenant: str, endpoint: str, version: Version, request: InferenceRequest, *, task: str = "") -> str:
-        """See `headrace.answer_keys.answer_key`."""
+        """See `headrace.cache.keys.answer_key`."""
         return answer_key(tenant, endpoint, version, request, pepper=self._secret(), task=task)
 
     def fresh(self, key: str, rules: CacheRules) -> Cached | None:

@@ -23,9 +23,9 @@ from headrace.errors import (
 from headrace.health.health import Health
 from headrace.health.view import Permit
 from headrace.inference import InferenceResponse
+from headrace.invocation.steps import Call, Outcomes, Pause, Race, Steps, Target
+from headrace.invocation.targets import Verdict, is_transient, verdict_on
 from headrace.plans import Cost, Plan
-from headrace.steps import Call, Outcomes, Pause, Race, Steps, Target
-from headrace.targets import Verdict, is_transient, verdict_on
 
 T = TypeVar("T")
 

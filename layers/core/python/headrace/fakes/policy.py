@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.admission.gate import Admission
-from headrace.answer_cache import AnswerCache
 from headrace.background import Background, Immediately
+from headrace.cache.answers import AnswerCache
 from headrace.errors import Forbidden
-from headrace.fake_admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
-from headrace.fake_cache import FakeCacheStore
-from headrace.fake_health import FakeHealthStore
+from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
+from headrace.fakes.cache import FakeCacheStore
+from headrace.fakes.health import FakeHealthStore
 from headrace.health.health import Health
 from headrace.identity import Principal
-from headrace.invocation import Policy
+from headrace.invocation.policy import Policy
 
 
 @dataclass(slots=True)

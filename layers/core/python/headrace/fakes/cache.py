@@ -1,10 +1,10 @@
-"""The store that processes share, in memory. See `headrace.answer_cache.CacheStore`."""
+"""The store that processes share, in memory. See `headrace.cache.answers.CacheStore`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.answer_entries import Entry
+from headrace.cache.entries import Entry
 from headrace.errors import StoreUnavailable
 
 

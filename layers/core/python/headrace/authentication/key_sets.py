@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.authentication.issuers import Algorithm, Issuer
 from headrace.errors import HeadraceError, InvalidRequest, StoreUnavailable, Unauthenticated
-from headrace.issuers import Algorithm, Issuer
 from headrace.strict_json import parse
 
 SET_BYTES_MAX = 65_536

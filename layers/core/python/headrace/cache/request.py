@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
-from headrace.answer_cache import AnswerCache, Cached
-from headrace.attempts import Served, checked
+from headrace.cache.answers import AnswerCache, Cached
 from headrace.catalog import Endpoint, Version
 from headrace.errors import InvalidAnswer, StoreUnavailable
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.steps import Pause, Steps
+from headrace.invocation.attempts import Served, checked
+from headrace.invocation.steps import Pause, Steps
 
 T = TypeVar("T")
 

@@ -1,11 +1,11 @@
-"""Idempotency records in memory. See `headrace.idempotency.IdempotencyStore`."""
+"""Idempotency records in memory. See `headrace.idempotency.keys.IdempotencyStore`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from headrace.errors import StoreUnavailable
-from headrace.idempotency_records import Record, may_begin
+from headrace.idempotency.records import Record, may_begin
 
 
 @dataclass(slots=True)

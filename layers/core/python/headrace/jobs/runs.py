@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from headrace.errors import HeadraceError
-from headrace.job_requests import (
+from headrace.jobs.offers import JobObjects, JobRecords
+from headrace.jobs.requests import (
     JobAnswer,
     JobRequest,
     answer_of,
@@ -22,7 +23,7 @@ from headrace.job_requests import (
     load_answer,
     load_request,
 )
-from headrace.job_states import (
+from headrace.jobs.states import (
     LOST,
     Again,
     Close,
@@ -35,7 +36,6 @@ from headrace.job_states import (
     request_key,
     result_key,
 )
-from headrace.jobs import JobObjects, JobRecords
 
 CONTENDED_S = 5.0
 """Two runners met at one record, and this one lost."""

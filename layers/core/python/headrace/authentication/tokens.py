@@ -1,7 +1,7 @@
 """OIDC access tokens: what one must say to be worth a signature check, and what its claims grant.
 
 Reading is a pure function and believes nothing: what it returns counts only once `key_id`'s signature over `compact`
-has been checked, which `headrace.authentication` does. A token is refused for every reason before it costs a fetch or
+has been checked, which the authenticator does. A token is refused for every reason before it costs a fetch or
 cryptography. Sources: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (best practices), RFC 9068 (access tokens).
 """
 
@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.authentication.issuers import ANY_TENANT, Algorithm, Issuer
+from headrace.authentication.revocation import subject_mark, tenant_mark, token_mark
 from headrace.errors import InvalidRequest, Unauthenticated
 from headrace.identity import Principal, is_plan, is_scope, is_tenant
-from headrace.issuers import ANY_TENANT, Algorithm, Issuer
-from headrace.revocation import subject_mark, tenant_mark, token_mark
 from headrace.strict_json import parse
 
 TOKEN_BYTES_MAX = 8192

@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from headrace.authentication.remembered import Decided, Remembered
+from headrace.authentication.revocation import RevocationStore, is_revoked, tenant_mark
 from headrace.errors import Forbidden
 from headrace.gateway import IAM_PREFIX
 from headrace.identity import Principal, is_plan, is_scope, is_tenant
-from headrace.remembered import Decided, Remembered
-from headrace.revocation import RevocationStore, is_revoked, tenant_mark
 
 NEVER = float("inf")
 SIGNED_RESOURCE = f"{IAM_PREFIX}/{{proxy+}}"

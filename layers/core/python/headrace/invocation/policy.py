@@ -2,8 +2,8 @@
 
     limits → fresh cache → per target: tier, circuit, budget → attempt → validated → down the ladder → an honest refusal
 
-It is one generator over values (`headrace.steps`): clock, chance and state arrive as arguments, so that the function
-that runs it and the fleet simulation that judges it execute the same lines.
+It is one generator over values (`headrace.invocation.steps`): clock, chance and state arrive as arguments, so that the
+function that runs it and the fleet simulation that judges it execute the same lines.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from headrace.admission.gate import Admission, RateStatus
-from headrace.answer_cache import AnswerCache
-from headrace.attempts import Attempt, Attempts, Tried
+from headrace.cache.answers import AnswerCache
+from headrace.cache.request import CacheUse, RequestCache
 from headrace.catalog import Endpoint, Rung, Version
 from headrace.deadline import Deadline
 from headrace.errors import (
@@ -26,9 +26,9 @@ from headrace.errors import (
 )
 from headrace.health.health import Health
 from headrace.inference import InferenceRequest, InferenceResponse
+from headrace.invocation.attempts import Attempt, Attempts, Tried
+from headrace.invocation.steps import Steps, Target
 from headrace.plans import Plan
-from headrace.request_cache import CacheUse, RequestCache
-from headrace.steps import Steps, Target
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from headrace.api_keys import KeyRecord
+from headrace.authentication.api_keys import KeyRecord
 from headrace.catalog import Endpoint, Rung, Version
 from headrace.errors import Forbidden, InvalidRequest, PayloadTooLarge, TargetUnavailable, UnknownTarget
 from headrace.inference import InferenceRequest, InferenceResponse
-from headrace.steps import Outcome, Outcomes, Target
+from headrace.invocation.steps import Outcome, Outcomes, Target
 
 Respond = Callable[[InferenceRequest], InferenceResponse]
 
@@ -38,7 +38,7 @@ class FakePrimary:
         tier: int,
         binary_output: bool = False,
     ) -> InferenceResponse:
-        """See `headrace.targets.Primary.invoke`."""
+        """See `headrace.invocation.targets.Primary.invoke`."""
         del endpoint, version, timeout_s, tier, binary_output
         return self.respond(request)
 
@@ -54,7 +54,7 @@ class FakePrimary:
         tier: int,
         binary_output: bool = False,
     ) -> Outcomes:
-        """See `headrace.targets.Primary.race`: a call that takes no time is never hedged."""
+        """See `headrace.invocation.targets.Primary.race`: a call that takes no time is never hedged."""
         del after_s, may_start
         response = self.invoke(endpoint, version, request, timeout_s=timeout_s, tier=tier, binary_output=binary_output)
         return (Outcome(Target(endpoint.name, "primary", version.name), 0.0, response=response),)
@@ -69,14 +69,14 @@ class FakeStandIn:
     def invoke(
         self, endpoint: Endpoint, rung: Rung, request: InferenceRequest, *, timeout_s: float
     ) -> InferenceResponse:
-        """See `headrace.targets.StandIn.invoke`."""
+        """See `headrace.invocation.targets.StandIn.invoke`."""
         del endpoint, timeout_s
         return self.respond.get(rung.kind, unavailable)(request)
 
 
 @dataclass(slots=True)
 class FakeKeyStore:
-    """Key records in a dict. See `headrace.api_keys.KeyStore`."""
+    """Key records in a dict. See `headrace.authentication.api_keys.KeyStore`."""
 
     records: dict[str, KeyRecord] = field(default_factory=dict)
 

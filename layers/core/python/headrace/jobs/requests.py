@@ -15,7 +15,7 @@ from typing import Any
 from headrace.deadline import TIMEOUT_HEADER
 from headrace.gateway import IAM_PREFIX
 from headrace.identity import Principal
-from headrace.job_states import Job
+from headrace.jobs.states import Job
 from headrace.limits import DEADLINE_MAX_MS
 
 KEPT_PREFIX = "x-headrace-"

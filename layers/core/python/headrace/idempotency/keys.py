@@ -27,7 +27,7 @@ from typing import Protocol
 
 from headrace.errors import InvalidRequest, StoreUnavailable
 from headrace.framing import framed
-from headrace.idempotency_records import Record, Replay, kept, replay
+from headrace.idempotency.records import Record, Replay, kept, replay
 
 HEADER = "idempotency-key"
 KEY_CHARS_MAX = 255

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.iam import IamGrant
+from headrace.authentication.iam import IamGrant
 
 
 @dataclass(slots=True)
 class FakeRevocations:
-    """Marks in a dict. See `headrace.revocation.RevocationStore`."""
+    """Marks in a dict. See `headrace.authentication.revocation.RevocationStore`."""
 
     marks: dict[str, int] = field(default_factory=dict)
 
@@ -30,7 +30,7 @@ class FakeRevocations:
 
 @dataclass(slots=True)
 class FakeGrants:
-    """Grants in a dict. See `headrace.iam.GrantStore`."""
+    """Grants in a dict. See `headrace.authentication.iam.GrantStore`."""
 
     grants: dict[str, IamGrant] = field(default_factory=dict)
 

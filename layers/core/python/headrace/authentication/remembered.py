@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.api_keys import CACHE_TTL_S
+from headrace.authentication.api_keys import CACHE_TTL_S
 from headrace.errors import HeadraceError
 from headrace.identity import Principal
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.api_keys import KEY_PREFIX, KeyStore, presented_key, verified
+from headrace.authentication.api_keys import KEY_PREFIX, KeyStore, presented_key, verified
+from headrace.authentication.issuers import Issuer
+from headrace.authentication.key_sets import Key, KeySets
+from headrace.authentication.remembered import Decided, Remembered
+from headrace.authentication.revocation import RevocationStore, is_revoked, tenant_mark
+from headrace.authentication.tokens import TOKEN_BYTES_MAX, Token, read
 from headrace.errors import Unauthenticated
 from headrace.identity import Principal
-from headrace.issuers import Issuer
-from headrace.key_sets import Key, KeySets
-from headrace.remembered import Decided, Remembered
-from headrace.revocation import RevocationStore, is_revoked, tenant_mark
-from headrace.tokens import TOKEN_BYTES_MAX, Token, read
 
 NEVER = float("inf")
 _REFUSAL = "Unauthorized"

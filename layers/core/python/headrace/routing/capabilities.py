@@ -14,7 +14,7 @@ from headrace.catalog import Catalog, Endpoint, Rung, Version
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, PayloadTooLarge, UnknownTarget
 from headrace.identity import Principal
 from headrace.plans import Plan
-from headrace.routing import draw
+from headrace.routing.draw import draw
 
 GRANTS = ("tenant_not_granted", "plan_not_granted", "tier_too_low")
 """A 403: another key is needed."""

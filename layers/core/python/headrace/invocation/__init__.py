@@ -1,0 +1,1 @@
+"""What is asked, in which order, how often and for how long."""

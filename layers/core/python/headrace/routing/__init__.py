@@ -1,0 +1,1 @@
+"""Which versions may answer a request, and which one does."""
