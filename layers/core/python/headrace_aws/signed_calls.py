@@ -1,4 +1,4 @@
-"""Calls to an AWS service on the hot path: botocore's signature and urllib3's connections, without the generic client.
+"""Calls to an AWS service on the hot path: our signature and urllib3's connections, without the generic client.
 
 boto3 decides where the service is and who calls (partitions, FIPS, `AWS_ENDPOINT_URL*`, every credential source); that
 is done once. Per call its machinery of events, rules, serialisers and parsers costs 2 ms of CPU for one request whose
@@ -10,9 +10,10 @@ from __future__ import annotations
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from time import monotonic
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from headrace_aws.clients import CONNECT_TIMEOUT_S, CONNECTIONS_MAX, client, credentials
+from headrace_aws.sigv4 import Signer
 
 PART_BYTES = 65_536
 
@@ -21,21 +22,15 @@ class SignedCalls:
     """Signed POSTs to one service. Making one costs what making a boto3 client costs."""
 
     def __init__(self, service: str) -> None:
-        from botocore.auth import SigV4Auth  # noqa: PLC0415 - only the first call needs to pay for these
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-        from botocore.httpsession import get_cert_path  # noqa: PLC0415
+        from botocore.httpsession import get_cert_path  # noqa: PLC0415 - only the first call needs to pay for these
         from urllib3 import PoolManager, Timeout  # noqa: PLC0415
         from urllib3.connection import HTTPConnection  # noqa: PLC0415
         from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415
 
         meta = client(service, read_timeout_s=1.0).meta
         endpoint = urlsplit(meta.endpoint_url.rstrip("/"))
-        self._origin, self._base = f"{endpoint.scheme}://{endpoint.netloc}", endpoint.path
-        # Called per request: credentials that expire are renewed by botocore when they are asked for.
-        self._signer = lambda: SigV4Auth(
-            credentials().get_frozen_credentials(), meta.service_model.signing_name, meta.region_name
-        )
-        self._request = AWSRequest
+        self._base = endpoint.path
+        self._signer = Signer(service=meta.service_model.signing_name, region=meta.region_name, host=_host(endpoint))
         self._timeout = Timeout
         self._late: Any = ReadTimeoutError
         # All calls go to one place: its pool is looked up once.
@@ -43,7 +38,7 @@ class SignedCalls:
             maxsize=CONNECTIONS_MAX,
             ca_certs=get_cert_path(verify=True),
             socket_options=[*HTTPConnection.default_socket_options, (SOL_SOCKET, SO_KEEPALIVE, 1)],
-        ).connection_from_url(self._origin)
+        ).connection_from_url(endpoint.geturl())
 
     def post(
         self, path: tuple[str, ...], body: bytes, *, headers: dict[str, str], timeout_s: float
@@ -53,7 +48,7 @@ class SignedCalls:
         Args:
             path: segments, each percent-encoded here.
             body: the payload, covered by the signature.
-            headers: what the service reads beside it.
+            headers: what the service reads beside it, with names in lower case.
             timeout_s: for the whole answer; each wait for a part of it is bounded by the same time.
 
         Returns:
@@ -63,14 +58,14 @@ class SignedCalls:
             urllib3.exceptions.HTTPError: connection failures and time-outs, of a trickling answer too.
         """
         place = f"{self._base}/{'/'.join(quote(segment, safe='') for segment in path)}"
-        request = self._request(method="POST", url=self._origin + place, data=body, headers=headers)
-        self._signer().add_auth(request)  # type: ignore[no-untyped-call]
+        # Asked for per request: credentials that expire are renewed by botocore.
+        signed = self._signer.sign(place, body, headers=headers, by=credentials().get_frozen_credentials())
         until = monotonic() + timeout_s
         response: Any = self._pool.urlopen(
             "POST",
             place,
             body=body,
-            headers=dict(request.headers.items()),
+            headers=signed,
             timeout=self._timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
             retries=False,
             redirect=False,
@@ -84,3 +79,9 @@ class SignedCalls:
                 raise self._late(self._pool, place, "the answer trickles")
         response.release_conn()
         return response.status, {name.lower(): value for name, value in response.headers.items()}, b"".join(parts)
+
+
+def _host(endpoint: SplitResult) -> str:
+    """What the Host header says: the port too, unless it is the scheme's own."""
+    port = {"http": 80, "https": 443}.get(endpoint.scheme)
+    return (endpoint.hostname or "") if endpoint.port in {None, port} else endpoint.netloc.rpartition("@")[2]
