@@ -164,11 +164,11 @@ def test_expired_slots_make_room_under_a_race(stores: Stores) -> None:
 def test_a_slot_can_be_made_to_last_longer_and_never_shorter(stores: Stores) -> None:
     """A late write must not shorten the slot of a request at work; a slot that is gone cannot be revived."""
     stores.slots.acquire(SHELF, "h.1", until=int(NOW) + 30, now=NOW)
-    assert stores.slots.extend(SHELF, "h.1", until=int(NOW) + 60) == Room(taken=True, size=1)
-    assert not stores.slots.extend(SHELF, "h.1", until=int(NOW) + 40).taken
+    assert stores.slots.extend(SHELF, "h.1", until=int(NOW) + 60, now=NOW) == Room(taken=True, size=1)
+    assert not stores.slots.extend(SHELF, "h.1", until=int(NOW) + 40, now=NOW).taken
     stores.slots.release(SHELF, "h.1")
     stores.slots.release(SHELF, "h.1")
-    assert not stores.slots.extend(SHELF, "h.1", until=int(NOW) + 90).taken
+    assert not stores.slots.extend(SHELF, "h.1", until=int(NOW) + 90, now=NOW).taken
     assert stores.slots.acquire(SHELF, "h.2", until=int(NOW) + 30, now=NOW).size == 1
 
 
@@ -181,6 +181,15 @@ def test_a_limit_that_shrank_is_kept(stores: Stores) -> None:
     for number in range(5):
         stores.slots.release(SHELF, f"h.{number}")
     assert stores.slots.acquire(small, "new", until=int(NOW) + 30, now=NOW).size == 3
+
+
+def test_expired_slots_are_not_in_use(stores: Stores) -> None:
+    """They stay until their place is needed, and do not make a tenant look crowded."""
+    for number in range(5):
+        stores.slots.acquire(SHELF, f"h.{number}", until=int(NOW) + 5, now=NOW)
+    later = NOW + 60
+    assert stores.slots.acquire(SHELF, "new", until=int(later) + 30, now=later).size == 1
+    assert stores.slots.extend(SHELF, "new", until=int(later) + 40, now=later).size == 1
 
 
 def test_charges_never_exceed_the_budget_under_a_race(stores: Stores) -> None:
@@ -227,7 +236,7 @@ def test_a_table_that_does_not_answer_is_a_store_that_is_away() -> None:
     for ask in (
         lambda: RatesTable(table).take(BURST_50, permits=1, now_us=NOW_US, seen_us=0),
         lambda: SlotsTable(table).acquire(SHELF, "h.1", until=int(NOW), now=NOW),
-        lambda: SlotsTable(table).extend(SHELF, "h.1", until=int(NOW)),
+        lambda: SlotsTable(table).extend(SHELF, "h.1", until=int(NOW), now=NOW),
         lambda: SlotsTable(table).release(SHELF, "h.1"),
         lambda: BudgetsTable(table).charge(LEDGER, units=1),
         lambda: BudgetsTable(table).give_back(LEDGER, units=1),

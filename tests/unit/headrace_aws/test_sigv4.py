@@ -6,13 +6,13 @@ from calendar import timegm
 from time import strptime
 from urllib.parse import quote
 
+from botocore import credentials
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_aws.sigv4 import Signer
+from headrace_aws.sigv4 import Credentials, Signer
 
 HOST = "runtime.sagemaker.eu-west-1.amazonaws.com"
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
@@ -23,32 +23,29 @@ SEGMENTS = st.lists(PRINTABLE.filter(lambda text: text not in {"", ".", ".."}), 
     segments=SEGMENTS,
     headers=st.dictionaries(st.sampled_from(["accept", "content-type", "x-amzn-a", "x-amzn-b"]), PRINTABLE),
     body=st.binary(max_size=200),
-    token=st.none() | st.text("abcdef+/=", min_size=1),
+    token=st.text("abcdef+/="),
 )
-def test_the_signature_is_botocores(
-    segments: list[str], headers: dict[str, str], body: bytes, token: str | None
-) -> None:
+def test_the_signature_is_botocores(segments: list[str], headers: dict[str, str], body: bytes, token: str) -> None:
     """Whatever path, headers and body, with and without a session's token."""
     path = "/" + "/".join(quote(segment, safe="") for segment in segments)
-    credentials = Credentials("AKID", "secret", token)  # type: ignore[no-untyped-call]
-    request = AWSRequest(method="POST", url=f"https://{HOST}{path}", data=body, headers=headers)  # type: ignore[no-untyped-call]
-    SigV4Auth(credentials.get_frozen_credentials(), "sagemaker", "eu-west-1").add_auth(request)  # type: ignore[no-untyped-call]
+    known = credentials.ReadOnlyCredentials("AKID", "secret", token or None)
+    request = AWSRequest(method="POST", url=f"https://{HOST}{path}", data=body, headers=headers)
+    SigV4Auth(known, "sagemaker", "eu-west-1").add_auth(request)
     signed_at = timegm(strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ"))
     ours = Signer(service="sagemaker", region="eu-west-1", host=HOST, wall=lambda: signed_at).sign(
-        path, body, headers=headers, by=credentials.get_frozen_credentials()
+        path, body, headers=headers, by=Credentials("AKID", "secret", token)
     )
     assert ours["authorization"] == request.headers["Authorization"]
     assert ours["x-amz-date"] == request.headers["X-Amz-Date"]
-    assert ours.get("x-amz-security-token") == token
+    assert ours.get("x-amz-security-token", "") == token
 
 
 def test_each_day_and_each_secret_has_a_key_of_its_own() -> None:
     """Midnight, and credentials that were renewed, change the signature."""
 
     def sign(secret: str, at: float) -> str:
-        by = Credentials("AKID", secret).get_frozen_credentials()  # type: ignore[no-untyped-call]
         signer = Signer(service="sagemaker", region="eu-west-1", host=HOST, wall=lambda: at)
-        return signer.sign("/a", b"", headers={}, by=by)["authorization"].rpartition("=")[2]
+        return signer.sign("/a", b"", headers={}, by=Credentials("AKID", secret))["authorization"].rpartition("=")[2]
 
     assert len({sign("one", 0.0), sign("one", 86_400.0), sign("two", 0.0)}) == 3
     assert sign("one", 0.0) == sign("one", 0.5)

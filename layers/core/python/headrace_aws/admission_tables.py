@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.admission.gcra import US_PER_S, Bucket, Payment, pay
 from headrace.admission.ledger import Charge, Ledger
-from headrace.admission.shelf import Room, Shelf, expired
+from headrace.admission.shelf import Room, Shelf, expired, in_use
 from headrace_aws.state_table import ConditionFailed, Item, StateTable
 
 SORT_KEY = "admission"
@@ -83,10 +83,10 @@ class SlotsTable:
                 if slots is not None and len(slots) - len(gone) >= shelf.limit:
                     break
             else:
-                return Room(taken=True, size=len(taken), first_until=min(taken.values(), default=0))
-        return Room(taken=False, size=len(slots or {}), first_until=min((slots or {}).values(), default=0))
+                return Room(taken=True, size=in_use(taken, now), first_until=min(taken.values(), default=0))
+        return Room(taken=False, size=in_use(slots or {}, now), first_until=min((slots or {}).values(), default=0))
 
-    def extend(self, shelf: Shelf, name: str, *, until: int) -> Room:
+    def extend(self, shelf: Shelf, name: str, *, until: int, now: float) -> Room:
         """See `SlotStore.extend`."""
         try:
             item = self._table.update(
@@ -99,8 +99,8 @@ class SlotsTable:
                 ReturnValues="ALL_NEW",
             )
         except ConditionFailed as refused:
-            return Room(taken=False, size=len(_slots(refused.item) or {}))
-        return Room(taken=True, size=len(_slots(item) or {}))
+            return Room(taken=False, size=in_use(_slots(refused.item) or {}, now))
+        return Room(taken=True, size=in_use(_slots(item) or {}, now))
 
     def release(self, shelf: Shelf, name: str) -> None:
         """See `SlotStore.release`."""

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from headrace_aws.clients import CONNECT_TIMEOUT_S, CONNECTIONS_MAX, client, credentials
-from headrace_aws.sigv4 import Signer
+from headrace_aws.sigv4 import Credentials, Signer
 
 PART_BYTES = 65_536
 
@@ -59,7 +59,9 @@ class SignedCalls:
         """
         place = f"{self._base}/{'/'.join(quote(segment, safe='') for segment in path)}"
         # Asked for per request: credentials that expire are renewed by botocore.
-        signed = self._signer.sign(place, body, headers=headers, by=credentials().get_frozen_credentials())
+        now = credentials().get_frozen_credentials()
+        by = Credentials(now.access_key, now.secret_key, now.token or "")
+        signed = self._signer.sign(place, body, headers=headers, by=by)
         until = monotonic() + timeout_s
         response: Any = self._pool.urlopen(
             "POST",
@@ -83,5 +85,5 @@ class SignedCalls:
 
 def _host(endpoint: SplitResult) -> str:
     """What the Host header says: the port too, unless it is the scheme's own."""
-    port = {"http": 80, "https": 443}.get(endpoint.scheme)
-    return (endpoint.hostname or "") if endpoint.port in {None, port} else endpoint.netloc.rpartition("@")[2]
+    usual = {"http": ":80", "https": ":443"}[endpoint.scheme]
+    return endpoint.netloc.rpartition("@")[2].removesuffix(usual)

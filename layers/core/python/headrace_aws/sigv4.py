@@ -1,32 +1,33 @@
 """AWS's signature of one kind of request: a POST without a query, to one service, all of whose headers are signed.
 
-Source: AWS Signature Version 4 for API requests (IAM user guide, "Create a signed AWS API request"). botocore's own costs
-ten times the CPU, for it takes any request apart first; a test holds every byte of the result against it.
+Source: AWS Signature Version 4 for API requests (IAM user guide, "Create a signed AWS API request"). botocore's own
+costs ten times the CPU, for it takes any request apart first; a test holds every byte of the result against it.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from time import gmtime, strftime, time
-from typing import Protocol
 from urllib.parse import quote
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-class Credentials(Protocol):
-    """Who signs, as botocore has it frozen."""
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who signs; `token` is a session's, and empty for keys of long standing."""
 
     access_key: str
     secret_key: str
-    token: str | None
+    token: str = ""
 
 
 class Signer:
-    """Signs for one service in one region. `host` is what the Host header will say; `wall` is seconds since the epoch."""
+    """Signs for one service in one region. `host` is what the Host header says; `wall` is seconds since the epoch."""
 
     def __init__(self, *, service: str, region: str, host: str, wall: Callable[[], float] = time) -> None:
         self._service = service

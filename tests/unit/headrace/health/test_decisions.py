@@ -81,15 +81,16 @@ def test_what_failed_before_the_probe_does_not_count_after_it() -> None:
 
 
 def test_open_times_double_to_a_bound_and_are_forgiven() -> None:
-    """5, 10, 15 s, each within a fifth; after half a minute of health 5 s again."""
+    """With a bound of 15 s: 5, 10, 15 s, each within a fifth; after half a minute of health 5 s again."""
+    doubling = replace(OPTIONS, open_max_s=15.0)
     circuit, lengths = CLOSED, []
     for _ in range(4):
-        circuit = breaker.opened(circuit, now=NOW, chance=0.5, options=OPTIONS)
+        circuit = breaker.opened(circuit, now=NOW, chance=0.5, options=doubling)
         lengths.append(circuit.open_until - NOW)
     assert lengths == [5.0, 10.0, 15.0, 15.0]
     ramped = breaker.proved(circuit, now=NOW)
-    assert breaker.opened(ramped, now=NOW + 36, chance=0.5, options=OPTIONS).open_until == NOW + 41
-    assert breaker.opened(ramped, now=NOW + 20, chance=0.5, options=OPTIONS).open_until == NOW + 35
+    assert breaker.opened(ramped, now=NOW + 36, chance=0.5, options=doubling).open_until == NOW + 41
+    assert breaker.opened(ramped, now=NOW + 20, chance=0.5, options=doubling).open_until == NOW + 35
     for chance, length in ((0.0, 4.0), (0.999999, 6.0)):
         opened = breaker.opened(CLOSED, now=NOW, chance=chance, options=OPTIONS)
         assert opened.open_until - NOW == pytest.approx(length, abs=0.001)
@@ -170,17 +171,24 @@ def test_tiers_of_which_nobody_comes_are_passed_over() -> None:
 
 
 @given(
-    arrived=st.integers(0, 1000), retried=st.integers(0, 200), hedged=st.integers(0, 200), tokens=st.integers(0, 500)
+    arrived=st.integers(0, 1000),
+    retried=st.integers(0, 200),
+    hedged=st.integers(0, 200),
+    tokens=st.integers(0, 500),
+    late=st.floats(0.0, 1.0),
 )
-def test_budgets_hold(arrived: int, retried: int, hedged: int, tokens: int) -> None:
-    """No retry beyond a tenth of the requests or three, no hedge beyond a twentieth or one, none without tokens."""
+def test_budgets_hold(arrived: int, retried: int, hedged: int, tokens: int, late: float) -> None:
+    """No retry beyond a tenth of the requests or three, no hedge beyond a twentieth or one, none without tokens.
+
+    The tenth holds in the last two seconds as well as in the window.
+    """
     counts = Counts(arrived=arrived, retried=retried, hedged=hedged)
-    own = Counts()
-    if retries.allowed(tokens=tokens, fleet=counts, own=own, options=OPTIONS):
+    burst, own = Counts(arrived=int(arrived * late), retried=retried), Counts()
+    if retries.allowed(tokens=tokens, fleet=counts, burst=burst, own=own, options=OPTIONS):
         assert tokens >= 5
-        assert retried + 1 <= max(3, arrived / 10)
-    if retries.hedge_allowed(tokens=tokens, fleet=counts, own=own, options=OPTIONS):
-        assert retries.allowed(tokens=tokens, fleet=counts, own=own, options=OPTIONS)
+        assert retried + 1 <= max(3, burst.arrived / 10)
+    if retries.hedge_allowed(tokens=tokens, fleet=counts, burst=burst, own=own, options=OPTIONS):
+        assert retries.allowed(tokens=tokens, fleet=counts, burst=burst, own=own, options=OPTIONS)
         assert hedged + 1 <= max(1, arrived / 20)
 
 

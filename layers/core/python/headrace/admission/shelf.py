@@ -34,7 +34,10 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a shelf answered: whether the slot was taken, slots on it now, and when the first of them expires."""
+    """What a shelf answered: whether the slot was taken, slots in use on it now, and when the first one expires.
+
+    Slots that have expired stay until their place is needed; they are not in use.
+    """
 
     taken: bool
     size: int
@@ -51,7 +54,7 @@ class SlotStore(Protocol):
             StoreUnavailable: nobody knows whether it was taken; it expires.
         """
 
-    def extend(self, shelf: Shelf, name: str, *, until: int) -> Room:
+    def extend(self, shelf: Shelf, name: str, *, until: int, now: float) -> Room:
         """Make a slot last longer; not `taken` when it is gone, or lasts longer already.
 
         Raises:
@@ -70,6 +73,11 @@ def expired(slots: dict[str, int], now: float) -> dict[str, int]:
     """The slots that may be removed, at most `SWEPT_MAX`."""
     gone = [(until, name) for name, until in slots.items() if until <= now - SWEEP_GRACE_S]
     return {name: until for until, name in sorted(gone)[:SWEPT_MAX]}
+
+
+def in_use(slots: dict[str, int], now: float) -> int:
+    """How many slots have not expired."""
+    return sum(until > now - SWEEP_GRACE_S for until in slots.values())
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)

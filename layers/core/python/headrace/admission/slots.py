@@ -182,7 +182,7 @@ class Slots:
         if slot.shelf is None:
             return
         try:
-            room = self._store.extend(slot.shelf, slot.name, until=until)
+            room = self._store.extend(slot.shelf, slot.name, until=until, now=self._wall())
         except StoreUnavailable:
             self._reach.lost(self._wall())
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.admission.gcra import Bucket, Payment, pay
 from headrace.admission.ledger import Charge, Ledger
-from headrace.admission.shelf import Room, Shelf, expired
+from headrace.admission.shelf import Room, Shelf, expired, in_use
 from headrace.errors import StoreUnavailable
 
 
@@ -69,9 +69,9 @@ class FakeSlotStore(_Store):
             if taken:
                 slots[name] = until
             self._end()
-            return Room(taken, len(slots), min(slots.values(), default=0))
+            return Room(taken, in_use(slots, now), min(slots.values(), default=0))
 
-    def extend(self, shelf: Shelf, name: str, *, until: int) -> Room:
+    def extend(self, shelf: Shelf, name: str, *, until: int, now: float) -> Room:
         """See `SlotStore.extend`."""
         with self.lock:
             self._begin()
@@ -80,7 +80,7 @@ class FakeSlotStore(_Store):
             if longer:
                 slots[name] = until
             self._end()
-            return Room(longer, len(slots))
+            return Room(longer, in_use(slots, now))
 
     def release(self, shelf: Shelf, name: str) -> None:
         """See `SlotStore.release`."""

@@ -215,8 +215,9 @@ class Health:
         allowed = retries.hedge_allowed if hedge else retries.allowed
         with self._lock:
             local = view.target(target)
-            fleet, own = view.recent(target, now)
-            if not allowed(tokens=local.tokens, fleet=fleet, own=own, options=self._options):
+            fleet, own = view.recent(target, now, window_s=self._options.window_s)
+            burst, _ = view.recent(target, now, window_s=self._options.retry_burst_s)
+            if not allowed(tokens=local.tokens, fleet=fleet, burst=burst, own=own, options=self._options):
                 return False
             local.tokens -= self._options.retry_cost
             view.count(now, int(now), target, Counts(retried=1, hedged=int(hedge)), weight=1)

@@ -47,6 +47,7 @@ class HealthOptions:
         retry_tokens, retry_cost: this process's token bucket for each target; a success pays one token back
             (botocore's standard retry mode: 500 and 5).
         retry_ratio, retries_min: retries of the fleet per arrived request in the window, and the number always allowed.
+        retry_burst_s: the same ratio holds in this many seconds too: a window's worth must not go out in its first one.
         retry_own_ratio, retries_own_min: the same for one process, twice as wide: no process may spend the whole
             budget before the others hear of it.
         hedge_ratio, hedges_min: hedges of the fleet per arrived request in the window, and the number always allowed.
@@ -89,7 +90,7 @@ class HealthOptions:
     hang_after_blank_s: float = 5.0
     lag_s: float = 0.5
     open_s: float = 5.0
-    open_max_s: float = 15.0
+    open_max_s: float = 5.0
     open_jitter: float = 0.2
     forgive_s: float = 30.0
     probe_lease_s: float = 10.0
@@ -102,6 +103,7 @@ class HealthOptions:
     retry_tokens: int = 500
     retry_cost: int = 5
     retry_ratio: float = 0.1
+    retry_burst_s: int = 2
     retries_min: int = 3
     retry_own_ratio: float = 0.2
     retries_own_min: int = 1
@@ -117,7 +119,7 @@ class HealthOptions:
     shed_cut: float = 0.7
     shed_refused_deep: float = 0.3
     shed_hold_s: int = 2
-    shed_gain: float = 0.02
+    shed_gain: float = 0.03
     shed_gain_max: float = 0.08
     shed_patience_s: int = 10
     shed_gain_double_s: int = 3

@@ -141,9 +141,9 @@ class EndpointView:
             counts.add(together, second, there)
         return together
 
-    def recent(self, target: str, now: float) -> tuple[Counts, Counts]:
-        """The target's counts in the window: the fleet's, or this process's when those are not known, and its own."""
-        seconds = range(int(now) - self._options.window_s, int(now) + 2)
+    def recent(self, target: str, now: float, *, window_s: int) -> tuple[Counts, Counts]:
+        """The target's counts in a window: the fleet's, or this process's when those are not known, and its own."""
+        seconds = range(int(now) - window_s, int(now) + 2)
         own = counts.total(self._own, target, seconds)
         return (own if self.blind(now) else counts.total(self.fleet(), target, seconds)), own
 

@@ -39,6 +39,9 @@ TIMEOUT_OF_P99 = 3.0
 """An attempt is given up after three times the recent p99, but not within a second: later answers do not come."""
 RETRY_AFTER_S = 2
 """An endpoint that restarts is back in seconds; callers who wait less only add load."""
+RETRY_AFTER_MIN_S, RETRY_AFTER_SPREAD_S = 1.0, 3.0
+"""Callers refused together are told different times: told one time, they come back at one, and are refused again."""
+WINDOW_SPREAD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,11 @@ def invoke(invocation: Invocation[T], policy: Policy) -> Steps[Answer[T]]:
     unused = False
     try:
         return (yield from _Asked(invocation, policy, rate=admitted.rate, until_s=until_s).answer())
-    except LimitExceeded:
+    except LimitExceeded as refusal:
         unused = True  # the budget refused before anything was asked: the permit serves another request
+        if refusal.retry_after_s:
+            # Everybody's window ends at one instant; they should not come back at one.
+            refusal.retry_after_s += WINDOW_SPREAD_S * policy.uniform()
         raise
     finally:
         policy.admission.release(admitted, unused=unused)
@@ -269,7 +275,9 @@ class _Asked(Generic[T]):
     def _refusal(self, target: Target) -> Exception:
         tried = tuple(self._attempts.tried)
         reasons = {each.outcome for each in tried} - {each.outcome for each in self._asked.refused}
-        retry_after_s = max(RETRY_AFTER_S, self._policy.health.retry_after_s(target.watched_as))
+        retry_after_s = RETRY_AFTER_MIN_S + RETRY_AFTER_SPREAD_S * self._policy.uniform()
+        if not self._asked.ladder:  # nobody stands in: the answer is the primary's, and its circuit says when
+            retry_after_s += self._policy.health.retry_after_s(target.watched_as)
         if reasons <= {"budget_unknown"}:
             return StoreUnavailable("The budget cannot be checked now: try again in a moment.")
         if reasons <= {"deadline", "no_time"}:
