@@ -9,8 +9,8 @@ from typing import Any
 ENDPOINT = "sentiment"
 DYNAMODB = "dynamodb"
 BEFORE_S = 6.0
-FAULT_S = 12.0
-AFTER_S = 18.0
+FAULT_S = 14.0
+AFTER_S = 8.0
 DEATH_EVERY_S = 4.0
 """Sooner than a killed process is back and has answered for long."""
 
@@ -23,13 +23,11 @@ class Case:
         name: As tables call it.
         fault: As `Stack.fault` takes it.
         every_s: Strikes again so often while it lasts; 0 strikes once.
-        after_s: How long recovery is watched.
     """
 
     name: str
     fault: Mapping[str, Any] = field(default_factory=dict)
     every_s: float = 0.0
-    after_s: float = AFTER_S
 
     def strikes_s(self, fault_s: float) -> list[float]:
         """When to strike, in seconds from the beginning of a fault that lasts for `fault_s`."""

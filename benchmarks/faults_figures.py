@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.arithmetic import percentile
+from benchmarks.load.endings import OK, ending
 from benchmarks.load.shots import Seen
 
-OK = 200
 SERVED_BY, DEGRADED, CACHE = "x-headrace-served-by", "x-headrace-degraded", "cache-status"
 WATCHED = (SERVED_BY, DEGRADED, CACHE)
 TOLERANCE = 1e-3
@@ -26,7 +26,7 @@ class Verdict:
 
     Attributes:
         in_time: Whether it was answered with 200 within its deadline.
-        by: `primary`, `hit` (a primary's answer from the cache), the name of a rung, or the status without an answer.
+        by: `primary`, `hit` (a primary's answer from the cache), the name of a rung, or how it was refused.
         reason: Why it is degraded; empty when it is not.
         wrong: Its answer is another than the primary's and is not marked, or it is marked and does not say by whom.
         off: How far it is from the primary's answer, for one that is not marked.
@@ -99,7 +99,7 @@ def judge(seen: Seen, *, primary: str, reference: Scores, deadline_s: float) -> 
         deadline_s: Within which it must be answered.
     """
     if seen.status != OK:
-        return Verdict(False, f"no answer ({seen.status or 'timeout'})", "", False, 0.0)
+        return Verdict(False, ending(seen), "", False, 0.0)
     served_by, reason = seen.headers.get(SERVED_BY, ""), seen.headers.get(DEGRADED, "")
     in_time = seen.seconds <= deadline_s
     if reason:

@@ -22,12 +22,13 @@ Every answer that is not marked as degraded is compared with what the healthy pr
 wrong if a score differs by more than 0.001, or if it names another target. One that is marked is wrong if it does not
 say what served it. `hit` is an answer of the primary from the tenant's cache; each case has a tenant of its own.
 
-Without the ladder: a tenth of the same stream of requests insist on the version and on a computed answer, so that neither
-a stand-in nor the cache may answer. What is not answered was refused.
+Without the ladder: a tenth of the same stream of requests insist on the version and on a computed answer, so that
+neither a stand-in nor the cache may answer. What is not answered was refused.
 
-Recovery: whole seconds from the end of the fault until the primary (or its cached answers) serves 99 % of all requests
-from then on. A killed process must start again first; a circuit that opened late is still open for up to its whole
-time.
+Recovery: whole seconds from the end of the fault to the first one of which, as of all that follow, the primary (or its
+cached answers) serves 99 %. A killed process must start again first; a circuit that opened late is still open for up to
+its whole time. The load goes on until the primary is back, so that each case begins with a healthy platform, but not
+for longer than two minutes.
 
 Killed and corrupted strike at one moment and mend themselves; all other faults are in force until they are cleared.
 """)

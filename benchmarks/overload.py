@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import http.client
 import os
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from benchmarks.conditions import conditions
-from benchmarks.load.shots import Plan, Seen, Shot, fire, firing, poisson
+from benchmarks.load.shots import Plan, Seen, Shot, fire, firing
 from benchmarks.local_stack import Cores, cores_apart, cpu_by_part, issue_keys, pin, platform, wait_until
 from benchmarks.overload_endpoint import NAME, Tower, make_tower
-from benchmarks.overload_figures import OK, Window, due_in, served_again_after_s, settled_after_s, window
+from benchmarks.overload_figures import Window, due_in, served_again_after_s, settled_after_s, window
+from benchmarks.overload_load import TIERS, capacity_of, draw, plain
 from benchmarks.overload_report import sum_up
-from benchmarks.peers.session import MODEL
-from benchmarks.processes import HOST, SCRATCH, free_port, running
+from benchmarks.processes import SCRATCH
 from benchmarks.report import Report
 from benchmarks.rounds import say
 from infra_local.threaded import ThreadedStack
 
 SEED = 20261122
-TIERS = {"free": 0.6, "standard": 0.3, "premium": 0.1}
-"""Who asks: plan → share of requests. At ten times the capacity, the premium callers alone use it up."""
 SERVICE_S = 0.25
 SLO_MS = 1000
 DEADLINE_MS = 3000
 ENVIRONMENTS = 10
-CALLERS = 2
-"""Of the closed loop that measures capacity: enough that the endpoint never waits, too few for a queue to matter."""
-CAPACITY_TRIALS = 3
-CAPACITY_PAUSE_S = 15.0
 PACKAGES = ("onnxruntime", "aiohttp", "fastapi", "uvicorn", "moto", "awslambdaric")
 
 
@@ -129,7 +119,7 @@ def _platform(tower: Tower, course: Course, cores: Cores) -> Measured:
         keys = issue_keys(stack, {plan: plan for plan in TIERS})
         headers = [{"x-api-key": keys[plan]} for plan in TIERS]
         url = f"{stack.url}/v2/models/{NAME}/infer"
-        capacity = _capacity(url, tower, headers[-1:], course)
+        capacity = capacity_of(url, tower, headers[-1:], seconds=course.capacity_s, patience_s=DEADLINE_MS / 1000)
         return _phases(stack, url, tower, headers, course, capacity=capacity)
 
 
@@ -140,7 +130,7 @@ def _phases(
     shots: list[Shot] = []
     begin_s = 0.0
     for phase in course.phases:
-        shots += _shots(capacity * phase.multiple, seconds=phase.seconds, tower=tower, random=random, from_s=begin_s)
+        shots += draw(capacity * phase.multiple, seconds=phase.seconds, tower=tower, random=random, from_s=begin_s)
         begin_s += phase.seconds
     plan = Plan(
         url=url, shots=shots, bodies=tower.bodies, headers=headers, give_up_s=DEADLINE_MS / 1000, keep_bodies=True
@@ -176,14 +166,14 @@ def _phases(
 
 
 def _peer(tower: Tower, course: Course, cores: Cores, *, capacity: float) -> Measured:
-    with _plain(tower, cores) as url:
-        own = _capacity(url, tower, [{}], course)
+    with plain(tower, cores) as url:
+        own = capacity_of(url, tower, [{}], seconds=course.capacity_s, patience_s=DEADLINE_MS / 1000)
     windows = {}
     for phase in course.peer:
         say(f"plain FastAPI at {phase.multiple:g} times the platform's capacity")
-        with _plain(tower, cores) as url:
+        with plain(tower, cores) as url:
             random = np.random.default_rng(SEED)
-            shots = _shots(capacity * phase.multiple, seconds=phase.seconds, tower=tower, random=random)
+            shots = draw(capacity * phase.multiple, seconds=phase.seconds, tower=tower, random=random)
             plan = Plan(
                 url=url,
                 shots=shots,
@@ -194,65 +184,6 @@ def _peer(tower: Tower, course: Course, cores: Cores, *, capacity: float) -> Mea
             )
             windows[phase.multiple] = _window(fire(plan), phase, 0.0)
     return Measured(own, windows, {})
-
-
-@contextmanager
-def _plain(tower: Tower, cores: Cores) -> Iterator[str]:
-    """The peer on the model's core, and this process, whose children send the load, on the others."""
-
-    def ready(port: int) -> bool:
-        connection = http.client.HTTPConnection(HOST, port, timeout=30)
-        try:
-            connection.request("POST", "/invocations", tower.bodies[0], {"Content-Type": "application/json"})
-            return connection.getresponse().status == OK
-        except http.client.HTTPException:
-            return False
-        finally:
-            connection.close()
-
-    port = free_port()
-    command = [
-        sys.executable, "-m", "uvicorn", "benchmarks.peers.plain:app", "--host", HOST, "--port", str(port), "--loop",
-        "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
-    ]  # fmt: skip
-    pin([os.getpid()], cores.model)
-    with running("overload-plain", command, port=port, environment={MODEL: str(tower.onnx)}, ready=ready):
-        pin([os.getpid()], cores.rest)
-        yield f"http://{HOST}:{port}/invocations"
-
-
-# -- both -------------------------------------------------------------------------------------------------------------
-
-
-def _capacity(url: str, tower: Tower, headers: list[dict[str, str]], course: Course) -> float:
-    """Answers a second with a few callers that each send their next request at the last answer.
-
-    Raises:
-        RuntimeError: Some were refused each time: then it is not the model that sets the limit.
-    """
-    count = max(CALLERS * 4, int(course.capacity_s / SERVICE_S))
-    shots = [Shot(0.0, index % len(tower.bodies)) for index in range(count)]
-    plan = Plan(
-        url=url, shots=shots, bodies=tower.bodies, headers=headers, give_up_s=DEADLINE_MS / 1000 * 5, workers=CALLERS
-    )
-    for _ in range(CAPACITY_TRIALS):
-        say("measuring capacity")
-        seen = sorted(fire(plan), key=lambda each: each.shot.at_s)[CALLERS:]  # the first find nobody before them
-        if all(each.status == OK for each in seen):
-            return len(seen) / (max(each.shot.at_s + each.seconds for each in seen) - seen[0].shot.at_s)
-        time.sleep(CAPACITY_PAUSE_S)
-    raise RuntimeError("a few callers in a closed loop were refused: measure again on a quieter machine")
-
-
-def _shots(
-    rate: float, *, seconds: float, tower: Tower, random: np.random.Generator, from_s: float = 0.0
-) -> list[Shot]:
-    times = poisson(rate, seconds=seconds, random=random)
-    plans = random.choice(len(TIERS), size=len(times), p=list(TIERS.values()))
-    return [
-        Shot(from_s + at_s, index % len(tower.bodies), int(plan))
-        for index, (at_s, plan) in enumerate(zip(times, plans, strict=True))
-    ]
 
 
 def _window(seen: Sequence[Seen], phase: Phase, begin_s: float) -> Window:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.arithmetic import percentile
+from benchmarks.load.endings import OK, ending
 from benchmarks.load.shots import Seen
-
-OK = 200
-UNANSWERED = "no answer in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +60,6 @@ def window(seen: Sequence[Seen], *, seconds: float, slo_s: float, caller: Callab
         served={name: served[name] / count for name, count in sorted(sent.items())},
         late_ms=percentile([each.late_s * 1000 for each in seen], 0.99),
     )
-
-
-def ending(seen: Seen) -> str:
-    """How a request that was not served ended: its status and stable code."""
-    if not seen.status:
-        return UNANSWERED
-    try:
-        code = json.loads(seen.body)["code"]
-    except (ValueError, KeyError, TypeError):
-        return str(seen.status)
-    return f"{seen.status} {code}"
 
 
 def due_in(seen: Sequence[Seen], begin_s: float, end_s: float) -> list[Seen]:

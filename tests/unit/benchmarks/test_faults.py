@@ -84,8 +84,8 @@ def test_a_marked_answer_is_its_rungs_and_not_compared() -> None:
 def test_late_answers_and_refusals_are_not_in_time() -> None:
     """Only a 200 within the deadline counts."""
     assert verdict(seen(seconds=2.01))[0] is False
-    assert verdict(seen(status=503))[:2] == (False, "no answer (503)")
-    assert verdict(seen(status=0))[:2] == (False, "no answer (timeout)")
+    assert verdict(seen(status=503))[:2] == (False, "503")
+    assert verdict(seen(status=0))[:2] == (False, "no answer in time")
 
 
 def test_scores_are_read_and_measured() -> None:
@@ -108,7 +108,7 @@ def test_figures_sum_up_a_stretch() -> None:
     judged = [judge(each, primary=PRIMARY, reference=REFERENCE, deadline_s=2.0) for each in several]
     found = figures(several, judged)
     assert (found.requests, found.in_time, found.degraded, found.wrong) == (4, 0.75, 0.25, 0)
-    assert found.by == dict.fromkeys(("primary", "hit", "cpu", "no answer (503)"), 0.25)
+    assert found.by == dict.fromkeys(("primary", "hit", "cpu", "503"), 0.25)
     assert found.worst_ms == pytest.approx(100)
     with pytest.raises(ValueError, match="nothing was sent"):
         figures([], [])
@@ -144,7 +144,7 @@ def test_a_case_strikes_once_or_again_and_again() -> None:
 
 def test_the_load_mixes_repeats_and_texts_that_come_once() -> None:
     """A thousand requests a case: texts outside the repeated ones come once, some callers insist on the version."""
-    seconds = FULL.before_s + FULL.fault_s + FULL.after_s
+    seconds = 36.0
     found = shots(1000 / seconds, seconds=seconds, count=FULL.texts, seed=1)
     assert found == shots(1000 / seconds, seconds=seconds, count=FULL.texts, seed=1)
     often = Counter(shot.body for shot in found)

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load.shots import poisson
+from benchmarks.load.endings import UNANSWERED, ending
+from benchmarks.load.shots import Seen, Shot, poisson
+
+REFUSAL = '{"error": "Too many requests for this model now.", "code": "overloaded"}'
 
 
 def test_arrivals_are_the_same_for_a_seed_and_differ_between_seeds() -> None:
@@ -29,3 +32,19 @@ def test_arrivals_come_at_their_rate_and_as_unevenly_as_chance() -> None:
     counts = np.histogram(times, bins=5000, range=(0, 5000))[0]
     assert counts.mean() == pytest.approx(20, rel=0.02)
     assert counts.var() == pytest.approx(20, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (0, "", UNANSWERED),
+        (503, REFUSAL, "503 overloaded"),
+        (503, '{"error": {"code": "temporarily_unavailable"}}', "503 temporarily_unavailable"),
+        (502, "<html>", "502"),
+        (429, '{"message": "x"}', "429"),
+        (429, "[]", "429"),
+    ],
+)
+def test_an_ending_is_a_status_and_the_stable_code(status: int, body: str, expected: str) -> None:
+    """Whatever a gateway says instead of our refusal, it is counted and not an error."""
+    assert ending(Seen(Shot(0.0), 0.0, 0.1, status, {}, body)) == expected

@@ -7,17 +7,11 @@ import pytest
 import yaml
 
 from benchmarks import overload_endpoint
+from benchmarks.load.endings import UNANSWERED
 from benchmarks.load.shots import Seen, Shot
 from benchmarks.overload import FULL, TIERS, Measured
 from benchmarks.overload_endpoint import Tower, make_tower, tower
-from benchmarks.overload_figures import (
-    UNANSWERED,
-    due_in,
-    ending,
-    served_again_after_s,
-    settled_after_s,
-    window,
-)
+from benchmarks.overload_figures import due_in, served_again_after_s, settled_after_s, window
 from benchmarks.overload_report import sum_up
 from benchmarks.report import Report, markdown
 from infra_local.plan import read_plan
@@ -57,21 +51,6 @@ def test_a_window_in_which_nobody_was_served_has_no_latency() -> None:
     assert (found.goodput, found.p99_ms, found.endings) == (0.0, None, {UNANSWERED: 1.0})
     with pytest.raises(ValueError, match="nothing was sent"):
         window([], seconds=1, slo_s=0.5, caller=lambda _: "")
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        (0, "", UNANSWERED),
-        (503, REFUSAL, "503 overloaded"),
-        (502, "<html>", "502"),
-        (429, '{"message": "x"}', "429"),
-        (429, "[]", "429"),
-    ],
-)
-def test_an_ending_is_a_status_and_the_stable_code(status: int, body: str, expected: str) -> None:
-    """Whatever a gateway says instead of our refusal, it is counted and not an error."""
-    assert ending(seen(0.0, status=status, body=body)) == expected
 
 
 def test_the_transition_ends_where_the_objective_is_kept_from_then_on() -> None:
