@@ -37,6 +37,7 @@ DEADLINE_S = 2.0
 GIVE_UP_S = 4.0
 TEXTS = 900
 ENVIRONMENTS = 24
+WARM_UP_S = 10.0
 WELL_S = 4.0
 """The platform counts as healthy again when the primary has served nearly all for so long."""
 RECOVERY_S_MAX = 120.0
@@ -104,6 +105,7 @@ def run(*, quick: bool = False) -> Report:
     say("starting the platform")
     with platform(endpoints=endpoints, artifacts=artifacts, name="faults", environments=ENVIRONMENTS) as stack:
         bench = _Bench(stack, course, bodies_of(several))
+        bench.warm_up()
         outcomes = [bench.measure(index, case) for index, case in enumerate(course.cases)]
     sum_up(report, outcomes, primary=PRIMARY)
     report.raw = {outcome.case: asdict(outcome) for outcome in outcomes}
@@ -133,6 +135,11 @@ class _Bench:
         self._keys = issue_keys(stack, {_tenant(index): "standard" for index in range(len(course.cases) + 1)})
         say("collecting the primary's answers")
         self._references = self._collect()
+
+    def warm_up(self) -> None:
+        """Let functions scale out under the load that follows: what they take to start is not what is measured."""
+        say("warming up")
+        fire(self._plan(-1, seconds=WARM_UP_S))
 
     def measure(self, index: int, case: Case) -> Outcome:
         """Load, break, mend, and judge every answer."""

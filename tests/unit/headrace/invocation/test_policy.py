@@ -31,7 +31,7 @@ from headrace.inference import InferenceResponse, Tensor
 from headrace.invocation.attempts import ATTEMPT_MIN_S
 from headrace.oip import bytes_elements
 from headrace.plans import Cost, Plan, Rate
-from tests.unit.headrace.worlds import BUDGETED, PLAN, World
+from tests.unit.headrace.invocation.worlds import BUDGETED, PLAN, World
 
 FINAL: list[type[AttemptFailed]] = [AttemptTimedOut, TargetThrottled, TargetSaturated, TargetFaulted, InvalidAnswer]
 

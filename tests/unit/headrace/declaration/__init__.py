@@ -1,0 +1,1 @@
+"""What endpoint.yaml and plans.yaml may say."""

@@ -1,0 +1,1 @@
+"""One key, one request, one answer."""

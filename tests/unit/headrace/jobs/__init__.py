@@ -1,0 +1,1 @@
+"""Requests accepted for later."""

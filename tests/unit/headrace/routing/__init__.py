@@ -1,0 +1,1 @@
+"""Which versions may answer, and which one does."""
