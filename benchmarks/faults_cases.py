@@ -11,6 +11,8 @@ DYNAMODB = "dynamodb"
 BEFORE_S = 6.0
 FAULT_S = 14.0
 AFTER_S = 8.0
+STORE_FAULT_S = 30.0
+"""Longer than the authorizer remembers a credential (20 s): a shorter outage would not show what it costs."""
 DEATH_EVERY_S = 4.0
 """Sooner than a killed process is back and has answered for long."""
 
@@ -22,11 +24,13 @@ class Case:
     Attributes:
         name: As tables call it.
         fault: As `Stack.fault` takes it.
+        fault_s: How long it lasts.
         every_s: Strikes again so often while it lasts; 0 strikes once.
     """
 
     name: str
     fault: Mapping[str, Any] = field(default_factory=dict)
+    fault_s: float = FAULT_S
     every_s: float = 0.0
 
     def strikes_s(self, fault_s: float) -> list[float]:
@@ -41,7 +45,7 @@ def _endpoint(name: str, kind: str, **more: Any) -> Case:
 
 
 def _dynamodb(name: str, kind: str, **more: Any) -> Case:
-    return Case(name, {"endpoint": DYNAMODB, "kind": kind, **more})
+    return Case(name, {"endpoint": DYNAMODB, "kind": kind, **more}, fault_s=STORE_FAULT_S)
 
 
 CASES = (
@@ -57,10 +61,11 @@ CASES = (
     _endpoint("every third answer garbage", "garbage", rate=1 / 3),
     _endpoint("all answers garbage", "garbage"),
     _endpoint("answers of a wrong shape", "wrong_shape"),
-    _dynamodb("DynamoDB throttled", "throttle"),
-    _dynamodb("DynamoDB down", "unavailable"),
-    _dynamodb("DynamoDB slowed by 0.5 s", "latency", latency_ms=500),
-    _dynamodb("DynamoDB hung", "hang"),
+    _dynamodb("DynamoDB's state table throttled", "throttle", variant="state"),
+    _dynamodb("DynamoDB's state table down", "unavailable", variant="state"),
+    _dynamodb("DynamoDB's state table slowed by 0.5 s", "latency", variant="state", latency_ms=500),
+    _dynamodb("DynamoDB's state table hung", "hang", variant="state"),
+    _dynamodb("DynamoDB down, the credentials as well", "unavailable"),
 )
 
 

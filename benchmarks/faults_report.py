@@ -30,6 +30,9 @@ cached answers) serves 99 %. A killed process must start again first; a circuit 
 its whole time. The load goes on until the primary is back, so that each case begins with a healthy platform, but not
 for longer than two minutes.
 
+DynamoDB fails for thirty seconds, everything else for fourteen. The authorizer remembers a credential for twenty, so
+that a revocation has effect in time: when its table is away for longer, nobody can be let in, ladder or not.
+
 Killed and corrupted strike at one moment and mend themselves; all other faults are in force until they are cleared.
 """)
 

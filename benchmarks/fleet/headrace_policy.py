@@ -121,7 +121,7 @@ class _Container:
             ladder=self.endpoint.ladder,
             tenant=ask.tenant,
             plan=ask.plan,
-            tier_max=self.tier_max,
+            tiers=tuple(range(self.tier_max + 1)),
             deadline=Deadline(ask.deadline_s),
             read=read_score,
             client_retry=ask.retry,

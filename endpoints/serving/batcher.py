@@ -93,6 +93,7 @@ class Batcher:
         self._pump_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._running = 0
+        self._ends_at: list[float] = []  # when each batch that is computed should be ready
         self.waiting_rows = 0
         # Two pools, so that preprocessing never waits for a run to end, nor a run for preprocessing.
         self._computing = None if profile.inline else ThreadPoolExecutor(threads, thread_name_prefix="headrace-compute")
@@ -131,11 +132,12 @@ class Batcher:
             )
         now = perf_counter()
         if job.deadline is not None and (
-            now >= job.deadline or (self.waiting_rows and now + self._wait_s() > job.deadline)
+            now >= job.deadline
+            or ((self.waiting_rows or self._running) and now + self._answered_in_s(rows, now) > job.deadline)
         ):
             self._metrics.dropped["deadline"] += 1
             raise Overloaded(
-                "The deadline would pass in the queue: allow more time or retry later.",
+                "The deadline would pass before the answer: allow more time or retry later.",
                 code="deadline_exceeded",
                 retry_after_s=self.retry_after_s(),
             )
@@ -168,6 +170,17 @@ class Batcher:
     def _wait_s(self) -> float:
         workers = 1 if self._profile.inline else self._workers
         return self.waiting_rows / (self._profile.rows_per_s * workers)
+
+    def _answered_in_s(self, rows: int, now: float) -> float:
+        """How long a job that came now would take: until a worker frees up, the batches before it, and its own.
+
+        An answer that comes after its deadline was computed for nobody.
+        """
+        workers = 1 if self._profile.inline else self._workers
+        left_s = max(0.0, min(self._ends_at) - now) if self._running >= workers and self._ends_at else 0.0
+        before, beside = divmod(self.waiting_rows, self._cap)
+        own_s = self._profile.batch_s(min(self._cap, beside + rows))
+        return left_s + before * self._profile.batch_s(self._cap) / workers + own_s
 
     def _prepared(self, job: Job, done: Prepared | Exception | None) -> None:
         if isinstance(done, Exception):
@@ -277,9 +290,12 @@ class Batcher:
         prepared = [job.prepared for job in batch]
         start = perf_counter()
         self._account(batch, started_at=start)
+        ends_at = start + self._profile.batch_s(sum(job.rows for job in batch))
+        self._ends_at.append(ends_at)
 
         def then(done: list[Outputs | ServingError] | Exception) -> None:
             self._running -= cores
+            self._ends_at.remove(ends_at)
             if isinstance(done, Exception):
                 broken: list[Outputs | ServingError] = [ModelFailed("The model could not be run.")] * len(batch)
                 done = broken

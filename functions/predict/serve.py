@@ -126,7 +126,7 @@ def serve(
         ladder=tuple(rung for rung, reason in against if not reason),
         tenant=principal.tenant,
         plan=plan,
-        tier_max=services.catalog.tier_max,
+        tiers=services.catalog.tiers,
         deadline=deadline,
         read=read,
         items=items,

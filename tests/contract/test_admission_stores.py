@@ -16,10 +16,9 @@ from headrace.errors import StoreUnavailable
 from headrace.fakes.admission import FakeBudgetStore, FakeRateStore, FakeSlotStore
 from headrace.plans import Rate
 from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
-from headrace_aws.bounded_calls import BoundedCalls
-from headrace_aws.clients import client
 from headrace_aws.state_table import StateTable
 from infra_local.moto_mends import make_dynamodb_atomic
+from tests.contract.conftest import PatientCalls, make_state_table
 
 T = TypeVar("T")
 TABLE = "state"
@@ -40,14 +39,6 @@ class Stores:
     budgets: BudgetStore
 
 
-class PatientCalls(BoundedCalls):
-    """A shared machine may stall for longer than DynamoDB ever takes; a call that is given up would spoil the count."""
-
-    def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
-        """See `BoundedCalls.run`."""
-        return super().run(call, timeout_s=max(60.0, timeout_s))
-
-
 @pytest.fixture(params=["fake", "dynamodb"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     """Each implementation in turn."""
@@ -57,12 +48,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
         return
     request.getfixturevalue("aws")
     make_dynamodb_atomic()
-    client("dynamodb", read_timeout_s=1.0).create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_state_table()
     table = StateTable(TABLE, calls=PatientCalls())
     yield Stores(RatesTable(table), SlotsTable(table), BudgetsTable(table))
 

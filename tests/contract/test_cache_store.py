@@ -1,7 +1,6 @@
 """The fake store of answers and the DynamoDB table keep the same contract."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,41 +11,18 @@ from headrace.catalog import CacheRules
 from headrace.errors import StoreUnavailable
 from headrace.fakes.cache import FakeCacheStore
 from headrace.inference import InferenceResponse, Tensor
-from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.cache_table import CacheTable
 from headrace_aws.clients import client
 from headrace_aws.state_table import StateTable
+from tests.contract.conftest import PatientCalls, make_state_table
 
-T = TypeVar("T")
 TABLE = "state"
-CALL_PATIENCE_S = 60.0
 ENTRY = Entry(body=b"\x00{}", head_bytes=3, kept_at=1763764883.1234567, seconds=0.1)
-
-
-class PatientCalls(BoundedCalls):
-    """A shared machine may stall for longer than DynamoDB ever takes, which is not what is asked here."""
-
-    def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
-        """See `BoundedCalls.run`."""
-        return super().run(call, timeout_s=max(CALL_PATIENCE_S, timeout_s))
 
 
 def state_table(name: str = TABLE) -> StateTable:
     """The table, with time to answer."""
     return StateTable(name, calls=PatientCalls())
-
-
-def make_table() -> None:
-    """The table as the CDK app declares it."""
-    client("dynamodb", read_timeout_s=1.0).create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-    )
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
@@ -56,7 +32,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[CacheStore]:
         yield FakeCacheStore()
         return
     request.getfixturevalue("aws")
-    make_table()
+    make_state_table()
     yield CacheTable(state_table())
 
 
@@ -135,7 +111,7 @@ def test_two_processes_share_one_computation(store: CacheStore) -> None:
 @pytest.mark.usefixtures("aws")
 def test_items_can_be_told_apart_and_forgotten() -> None:
     """The tenant stands in the partition key, and every item has a whole second after which DynamoDB may drop it."""
-    make_table()
+    make_state_table()
     table = CacheTable(state_table())
     table.put("acme#1", ENTRY, expires_at=10.2)
     table.lease("acme#1", holder="a", now=1.0, until=2.5)

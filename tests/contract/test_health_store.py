@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
 import pytest
 
@@ -15,24 +14,12 @@ from headrace.fakes.health import FakeHealthStore
 from headrace.health import Health, HealthStore
 from headrace.health.counts import Counts
 from headrace.health.store import AS_NEW, Circuit, Shed, State
-from headrace_aws.bounded_calls import BoundedCalls
-from headrace_aws.clients import client
 from headrace_aws.health_table import HealthTable
 from headrace_aws.state_table import StateTable
+from tests.contract.conftest import PatientCalls, make_state_table
 
 NOW = 1_800_000_000
 TARGET = "detect/v1"
-
-
-T = TypeVar("T")
-
-
-class PatientCalls(BoundedCalls):
-    """A shared machine may stall for longer than DynamoDB ever takes, which is not what is asked here."""
-
-    def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
-        """See `BoundedCalls.run`."""
-        return super().run(call, timeout_s=max(60.0, timeout_s))
 
 
 @dataclass
@@ -53,15 +40,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[HealthStore]:
         yield FakeHealthStore()
         return
     request.getfixturevalue("aws")
-    client("dynamodb", read_timeout_s=1.0).create_table(
-        TableName="state",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_state_table()
     yield HealthTable(StateTable("state", calls=PatientCalls()))
 
 

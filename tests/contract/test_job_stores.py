@@ -16,6 +16,7 @@ from headrace_aws.jobs_queue import JobsQueue, read_message
 from headrace_aws.jobs_table import JobsTable
 from headrace_aws.state_table import StateTable
 from infra_local.queues import make_job_queues
+from tests.contract.conftest import make_state_table
 
 TABLE, BUCKET = "state", "jobs"
 JOB = accepted("acme", now=1_700_000_000.25, random_bytes=bytes)
@@ -29,12 +30,7 @@ def records(request: pytest.FixtureRequest) -> Iterator[JobRecords]:
         yield FakeJobRecords()
         return
     request.getfixturevalue("aws")
-    client("dynamodb", read_timeout_s=2.0).create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_state_table()
     table = StateTable(TABLE, timeout_s=10)  # a busy machine is no outage
     table.warm()
     yield JobsTable(table)

@@ -135,6 +135,26 @@ def test_nobody_waits_so_nothing_runs(load: Callable[..., Runner]) -> None:
     assert late.result.code == "deadline_exceeded"
 
 
+def test_what_could_only_be_ready_too_late_is_refused_at_once(load: Callable[..., Runner]) -> None:
+    """Behind a batch that runs, a job whose own time no longer fits is not begun for nobody; a patient one is."""
+    runner, rows = load(models.identity()), np.ones((1, 4), dtype=np.float32)
+    shape = profile(inline=False, cap=1, batch_s=10.0)  # as measured; the model itself is quick, so the test is
+    hurried, patient = Waiting(deadline=perf_counter() + 15.0), Waiting(deadline=perf_counter() + 60.0)
+    running = [(Waiting(), rows), (Waiting(), rows)]
+    metrics = asyncio.run(drive(runner, [*running, (hurried, rows), (patient, rows)], shape=shape))
+    assert hurried.result.code == "deadline_exceeded"
+    assert not isinstance(patient.result, Exception)
+    assert metrics.dropped["deadline"] == 1
+
+
+def test_an_idle_server_takes_what_it_expects_to_miss(load: Callable[..., Runner]) -> None:
+    """Nothing else waits for it, and the curve of the warm-up may be wrong."""
+    runner, rows = load(models.identity()), np.ones((1, 4), dtype=np.float32)
+    alone = Waiting(deadline=perf_counter() + 5.0)
+    asyncio.run(drive(runner, [(alone, rows)], shape=profile(inline=False, batch_s=10.0)))
+    assert not isinstance(alone.result, Exception)
+
+
 def test_nobody_waits_so_nothing_is_prepared(load: Callable[..., Runner], tmp_path: Path) -> None:
     """Preprocessing on threads is spared, too, for callers that left."""
     witness = tmp_path / "prepared"

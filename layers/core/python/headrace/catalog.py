@@ -152,9 +152,9 @@ class Catalog:
         return found
 
     @property
-    def tier_max(self) -> int:
-        """The highest tier in use, which is turned away last; 0 without plans."""
-        return max((plan.tier for plan in self.plans.values()), default=0)
+    def tiers(self) -> tuple[int, ...]:
+        """The tiers that plans have, the lowest first: under overload only their order counts, not their numbers."""
+        return tuple(sorted({plan.tier for plan in self.plans.values()}))
 
     def for_task(self, task: str, name: str | None) -> Endpoint:
         """The endpoint that serves `task`: the one called `name`, else the declared default, else the only one.

@@ -13,12 +13,13 @@ from headrace.errors import (
     PayloadTooLarge,
     UnknownTarget,
 )
-from headrace.invocation.policy import RETRY_AFTER_S
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
 
 KEY_MAX_BYTES = 1024
 """S3's own bound on a key."""
+RETRY_AFTER_S = 2
+"""What fails in S3 is over within seconds; callers who wait less only add load."""
 
 
 class InputsBucket:
@@ -33,7 +34,7 @@ class InputsBucket:
 
         Raises:
             InvalidRequest: not an S3 URI of this bucket.
-        UnknownTarget: there is no such object.
+            UnknownTarget: there is no such object.
             Forbidden: outside the tenant's prefix.
             PayloadTooLarge: the object exceeds `bytes_max`; it is not downloaded.
             NothingServed: S3 did not answer in time.

@@ -95,30 +95,16 @@ class StateTable:
         arguments.setdefault("ReturnValuesOnConditionCheckFailure", "ALL_OLD")
         self._call("delete_item", Key=key(pk, sk), **arguments)
 
-    def transact(self, items: list[dict[str, dict[str, Any]]]) -> None:
-        """Write all of these or none; each is DynamoDB's `{Put|Update|Delete|ConditionCheck: {...}}` less `TableName`.
-
-        Raises:
-            ConditionFailed: a condition does not hold; `item` is what stood at the first that does not.
-            StoreUnavailable: no answer in time, or another transaction was in the way.
-        """
-        writes = [
-            {kind: {"ReturnValuesOnConditionCheckFailure": "ALL_OLD", **arguments, "TableName": self.name}}
-            for write in items
-            for kind, arguments in write.items()
-        ]
-        self._call_named("transact_write_items", TransactItems=writes)
-
     @property
     def _client(self) -> Any:
         return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
 
     def _call(self, action: str, **arguments: Any) -> Any:
-        return self._call_named(action, TableName=self.name, **arguments)
+        def call() -> Any:
+            return getattr(self._client, action)(TableName=self.name, **arguments)
 
-    def _call_named(self, action: str, **arguments: Any) -> Any:
         try:
-            return self._calls.run(lambda: getattr(self._client, action)(**arguments), timeout_s=self._timeout_s)
+            return self._calls.run(call, timeout_s=self._timeout_s)
         except HeadraceError:
             self._failures += 1
             raise StoreUnavailable("The state store did not answer in time.") from None
@@ -138,8 +124,4 @@ def _translated(error: Exception) -> Exception:
     code = answer.get("Error", {}).get("Code", "")
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(answer.get("Item", {}))
-    if code == "TransactionCanceledException":
-        for reason in answer.get("CancellationReasons", ()):
-            if reason.get("Code") == "ConditionalCheckFailed":
-                return ConditionFailed(reason.get("Item", {}))
     return StoreUnavailable(f"The state store failed: {code or type(error).__name__}.")

@@ -23,7 +23,7 @@ KEY = f"budget#acme#tokens#{DAY_S}#{int(START)}"
 
 def reserve(fleet: Fleet, admission: Admission, terms: Plan, units: int) -> Hold:
     """Units held for one attempt."""
-    hold = admission.reserve("acme", terms, TOKENS, units=units, until_s=fleet.now + 2)
+    hold = admission.reserve("acme", terms, TOKENS, units=units)
     assert hold is not None
     return hold
 
@@ -154,7 +154,7 @@ def test_an_idle_purse_is_given_back() -> None:
         background.run()
     assert fleet.budgets.used[KEY] > 3_000
     fleet.now += IDLE_S
-    admission.reserve("other", terms, TOKENS, units=1, until_s=fleet.now + 2)
+    admission.reserve("other", terms, TOKENS, units=1)
     background.run()
     assert fleet.budgets.used[KEY] == 3_000
 
@@ -187,7 +187,7 @@ def test_money_refuses_while_the_store_is_away() -> None:
 def test_a_plan_without_the_unit_is_not_bounded_by_it() -> None:
     """No budget in that unit, no hold."""
     fleet = Fleet()
-    assert fleet.process()[0].reserve("acme", plan(), Cost("gpu_ms"), units=5, until_s=fleet.now) is None
+    assert fleet.process()[0].reserve("acme", plan(), Cost("gpu_ms"), units=5) is None
 
 
 def test_threads_of_one_process_never_spend_a_unit_twice() -> None:
@@ -208,7 +208,7 @@ def test_threads_of_one_process_never_spend_a_unit_twice() -> None:
         spent = 0
         for turn in range(500):
             with suppress(LimitExceeded):
-                hold = admission.reserve("acme", terms, TOKENS, units=13, until_s=START)
+                hold = admission.reserve("acme", terms, TOKENS, units=13)
                 assert hold is not None
                 used = (number + turn) % 14
                 admission.settle(hold, units=used)

@@ -79,7 +79,7 @@ def test_a_refused_budget_gives_slot_and_permit_back() -> None:
     for _ in range(4):
         admitted = admission.admit("acme", terms, until_s=fleet.now + 2)
         with pytest.raises(LimitExceeded):
-            admission.reserve("acme", terms, TOKENS, units=6, until_s=fleet.now + 2)
+            admission.reserve("acme", terms, TOKENS, units=6)
         for _ in range(2):
             admission.release(admitted, unused=True)
     assert admits(admission, terms, fleet.now) == ""
@@ -91,9 +91,9 @@ def test_tenants_do_not_feel_each_other() -> None:
     fleet, terms = Fleet(), plan(concurrency=2, per_s=1, burst=3, tokens=50)
     admission = fleet.process()[0]
     assert [admits(admission, terms, fleet.now, "loud") for _ in range(5)].count("") == 3
-    admission.reserve("loud", terms, TOKENS, units=50, until_s=fleet.now)
+    admission.reserve("loud", terms, TOKENS, units=50)
     assert [admits(admission, terms, fleet.now, "quiet") for _ in range(5)].count("") == 3
-    admission.reserve("quiet", terms, TOKENS, units=50, until_s=fleet.now)
+    admission.reserve("quiet", terms, TOKENS, units=50)
     assert set(fleet.budgets.used) == {f"budget#{name}#tokens#{DAY_S}#{int(START)}" for name in ("loud", "quiet")}
 
 
@@ -105,7 +105,7 @@ def test_a_warm_request_asks_no_store() -> None:
         fleet.now += 0.1
         before = fleet.calls
         admitted = admission.admit("acme", terms, until_s=fleet.now + 2)
-        hold = admission.reserve("acme", terms, TOKENS, units=20, until_s=fleet.now + 2)
+        hold = admission.reserve("acme", terms, TOKENS, units=20)
         assert hold is not None
         admission.settle(hold, units=17)
         admission.release(admitted)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.authentication.api_keys import CACHE_TTL_S, KeyRecord, mint
 from headrace.authentication.authenticator import Authenticator, Tokens
 from headrace.authentication.key_sets import Key, KeySets
-from headrace.authentication.remembered import ENTRIES_MAX, REFUSED_TTL_S, Decided, Remembered
+from headrace.authentication.remembered import ENTRIES_MAX, IN_DOUBT_TTL_S, REFUSED_TTL_S, Decided, Remembered
 from headrace.authentication.revocation import FOREVER, subject_mark, tenant_mark, token_mark
 from headrace.authentication.tokens import LEEWAY_S, Token
 from headrace.errors import StoreUnavailable, Unauthenticated
@@ -266,6 +266,19 @@ def test_a_store_that_is_down_lets_nobody_in_and_is_not_remembered() -> None:
             world.is_let_in(token())
     world.revocations.up = True
     assert world.is_let_in(token())
+
+
+def test_who_was_let_in_a_moment_ago_stays_in_while_nobody_can_be_asked() -> None:
+    """For as long as a revocation may take to work, and no longer; with the store back it is asked again."""
+    world = World()
+    assert world.is_let_in(token())
+    world.revocations.up = False
+    world.now += CACHE_TTL_S + 1
+    assert world.is_let_in(token())
+    world.now += IN_DOUBT_TTL_S - CACHE_TTL_S
+    with pytest.raises(StoreUnavailable):
+        world.is_let_in(token())
+    assert IN_DOUBT_TTL_S < 30
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,8 @@ def test_plans_compile() -> None:
     assert list(found) == ["free", "premium", "standard"]
     assert found["free"] == Plan("free", 0, 2, Rate(1, 5), (Budget("gpu_ms", 1000, 3600),))
     assert found["standard"].budgets == ()
-    assert Catalog({}, found).tier_max == 9
-    assert Catalog({}).tier_max == 0
+    assert Catalog({}, found).tiers == tuple(sorted({plan.tier for plan in found.values()}))
+    assert Catalog({}).tiers == ()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from headrace.errors import (
     InvalidRequest,
     LimitExceeded,
     NothingServed,
+    Overloaded,
     StoreUnavailable,
     TargetFaulted,
     TargetSaturated,
@@ -105,6 +106,36 @@ def test_rules_serve_when_the_cpu_fails_too(sentiment: Endpoint) -> None:
     world = World(failures={"v1": TargetThrottled("x"), "cpu": TargetFaulted("y")})
     answer = world.ask(sentiment, world.process())
     assert (answer.served_by, answer.degraded) == ("sentiment/rules", "throttled")
+
+
+@pytest.mark.parametrize("failure", [TargetSaturated, TargetThrottled])
+def test_an_endpoint_that_is_only_full_is_an_overload(sentiment: Endpoint, failure: type[AttemptFailed]) -> None:
+    """Without a stand-in the caller learns that there is too much to do, and not that nothing works."""
+    world = World(failures={"v1": failure("full")})
+    with pytest.raises(Overloaded) as refusal:
+        world.ask(replace(sentiment, ladder=()), world.process())
+    assert refusal.value.retry_after_s >= 1
+
+
+def test_only_the_order_of_tiers_counts(sentiment: Endpoint) -> None:
+    """Plans in tiers 0, 5 and 9 are shed, and given back, like those in tiers 0, 1 and 2."""
+
+    def served(tiers: tuple[int, int, int]) -> list[bool]:
+        world, plans = World(), [replace(PLAN, name=str(tier), tier=tier) for tier in tiers]
+        policy, endpoint, outcomes = world.process(), replace(sentiment, ladder=()), []
+        for turn in range(900):
+            world.now += 0.05
+            world.chance = (turn * 0.618) % 1.0
+            world.failures = {"v1": TargetSaturated("full")} if turn < 300 else {}
+            try:
+                world.ask(endpoint, policy, plan=plans[turn % 3], tiers=tiers, cache_use="off")
+            except HeadraceError:
+                outcomes.append(False)
+            else:
+                outcomes.append(True)
+        return outcomes
+
+    assert served((0, 5, 9)) == served((0, 1, 2))
 
 
 def test_a_refused_input_goes_no_further(sentiment: Endpoint) -> None:

@@ -93,6 +93,7 @@ class World:
         client_retry: bool = False,
         cache_use: CacheUse = "normal",
         request: InferenceRequest = REQUEST,
+        tiers: tuple[int, ...] = (0, 1, 2),
     ) -> Answer[str]:
         """One request from beginning to end."""
         invocation = Invocation(
@@ -102,7 +103,7 @@ class World:
             ladder=endpoint.ladder,
             tenant=tenant,
             plan=plan,
-            tier_max=2,
+            tiers=tiers,
             deadline=Deadline(self.now + budget_s),
             read=read,
             client_retry=client_retry,

@@ -80,7 +80,7 @@ class Admission:
             raise
         return Admitted(tenant, plan, rate, slot)
 
-    def reserve(self, tenant: str, plan: Plan, cost: Cost, *, units: int, until_s: float) -> Hold | None:
+    def reserve(self, tenant: str, plan: Plan, cost: Cost, *, units: int) -> Hold | None:
         """Charge what one attempt may use at most; None when the plan has no budget in that unit.
 
         A hold needs no end: what is never settled stays charged in full, for it may have been used.
@@ -89,7 +89,6 @@ class Admission:
             LimitExceeded: the budget does not cover it; `retry_after_s` is the window's end, 0 when no window would do.
             StoreUnavailable: nobody can say whether it does.
         """
-        del until_s
         budget = plan.budget(cost.unit)
         if budget is None:
             return None

@@ -18,7 +18,7 @@ from headrace.authentication.key_sets import Key, KeySets
 from headrace.authentication.remembered import Decided, Remembered
 from headrace.authentication.revocation import RevocationStore, is_revoked, tenant_mark
 from headrace.authentication.tokens import TOKEN_BYTES_MAX, Token, read
-from headrace.errors import Unauthenticated
+from headrace.errors import StoreUnavailable, Unauthenticated
 from headrace.identity import Principal
 
 NEVER = float("inf")
@@ -103,6 +103,10 @@ class Authenticator:
                 principal, expires_at = self._key(credential, now=now)
         except Unauthenticated as refusal:
             self._remembered.note(name, Decided.refused(refusal, now=now))
+            raise
+        except StoreUnavailable:
+            if known := self._remembered.in_doubt(name):
+                return known
             raise
         self._remembered.note(name, Decided.good(principal, now=now, expires_at=expires_at))
         return principal

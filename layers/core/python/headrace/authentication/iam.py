@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from headrace.authentication.remembered import Decided, Remembered
 from headrace.authentication.revocation import RevocationStore, is_revoked, tenant_mark
-from headrace.errors import Forbidden
+from headrace.errors import Forbidden, StoreUnavailable
 from headrace.gateway import IAM_PREFIX
 from headrace.identity import Principal, is_plan, is_scope, is_tenant
 
@@ -131,6 +131,10 @@ class IamCallers:
             principal = self._granted(arn, key_id=f"iam-{name.hex()[:16]}")
         except Forbidden as refusal:
             self._remembered.note(name, Decided.refused(refusal, now=now))
+            raise
+        except StoreUnavailable:
+            if known := self._remembered.in_doubt(name):
+                return known
             raise
         self._remembered.note(name, Decided.good(principal, now=now, expires_at=NEVER))
         return principal

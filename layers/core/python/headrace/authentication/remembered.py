@@ -16,6 +16,8 @@ from headrace.errors import HeadraceError
 from headrace.identity import Principal
 
 REFUSED_TTL_S = 5.0
+IN_DOUBT_TTL_S = 28.0
+"""While the store cannot be asked a good decision stands this long: what was revoked must be out within 30 s."""
 ENTRIES_MAX = 4096
 """Of each kind; the oldest goes first."""
 
@@ -28,11 +30,13 @@ class Decided:
     refusal: HeadraceError | None
     since: float
     until: float
+    in_doubt_until: float = 0.0
 
     @classmethod
     def good(cls, principal: Principal, *, now: float, expires_at: float) -> Decided:
         """`now` is when the check began: what was revoked while it ran is not remembered for longer."""
-        return cls(principal, None, now, min(now + CACHE_TTL_S, expires_at))
+        until, in_doubt_until = (min(now + ttl_s, expires_at) for ttl_s in (CACHE_TTL_S, IN_DOUBT_TTL_S))
+        return cls(principal, None, now, until, in_doubt_until)
 
     @classmethod
     def refused(cls, refusal: HeadraceError, *, now: float) -> Decided:
@@ -68,6 +72,14 @@ class Remembered:
             return None
         if decided.refusal is not None:
             raise type(decided.refusal)(decided.refusal.message, code=decided.refusal.code)
+        return decided.principal
+
+    def in_doubt(self, name: bytes) -> Principal | None:
+        """Who this credential belonged to when that could last be found out, for when it cannot be found out now."""
+        with self._lock:
+            decided = self._good.get(name)
+        if decided is None or not decided.since <= self._wall() < decided.in_doubt_until:
+            return None
         return decided.principal
 
     def note(self, name: bytes, decided: Decided) -> None:

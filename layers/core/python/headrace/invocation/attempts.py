@@ -21,10 +21,10 @@ from headrace.errors import (
     StoreUnavailable,
 )
 from headrace.health.health import Health
-from headrace.health.view import Permit
+from headrace.health.view import Permit, Verdict
 from headrace.inference import InferenceResponse
 from headrace.invocation.steps import Call, Outcomes, Pause, Race, Steps, Target
-from headrace.invocation.targets import Verdict, is_transient, verdict_on
+from headrace.invocation.targets import is_transient, verdict_on
 from headrace.plans import Cost, Plan
 
 T = TypeVar("T")
@@ -101,9 +101,8 @@ class Attempts:
         uniform: Callable[[], float],
         tenant: str,
         plan: Plan,
-        tier_max: int,
+        tiers: tuple[int, ...],
         items: int,
-        until_s: float,
     ) -> None:
         self.tried: list[Tried] = []
         self.reason = ""
@@ -113,9 +112,9 @@ class Attempts:
         self._uniform = uniform
         self._tenant = tenant
         self._plan = plan
-        self._tier_max = tier_max
+        # Ranks, so that tiers which no plan has do not have to be cut, and given back, one by one.
+        self._rank, self._rank_max = tiers.index(plan.tier), len(tiers) - 1
         self._items = items
-        self._until_s = until_s
 
     def skip(self, target: Target, reason: str) -> None:
         """Pass a target over."""
@@ -138,7 +137,7 @@ class Attempts:
             try:
                 if turn == 0:
                     self._health.check_tier(
-                        attempt.target.watched_as, tier=self._plan.tier, tier_max=self._tier_max, slo_s=attempt.slo_s
+                        attempt.target.watched_as, tier=self._rank, tier_max=self._rank_max, slo_s=attempt.slo_s
                     )
                 sent = self._send(attempt, timeout_s)
             except Overloaded:
@@ -177,7 +176,7 @@ class Attempts:
         hold = None
         if attempt.cost is not None:
             units = attempt.cost.of(items=self._items, seconds=timeout_s)
-            hold = self._admission.reserve(self._tenant, self._plan, attempt.cost, units=units, until_s=self._until_s)
+            hold = self._admission.reserve(self._tenant, self._plan, attempt.cost, units=units)
         try:
             return _Sent(self._health.enter(attempt.target.watched_as), hold)
         except BaseException:

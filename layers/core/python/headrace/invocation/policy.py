@@ -37,11 +37,10 @@ RESERVE_SHARE_MAX = 0.5
 ATTEMPT_LONGEST_MIN_S = 1.0
 TIMEOUT_OF_P99 = 3.0
 """An attempt is given up after three times the recent p99, but not within a second: later answers do not come."""
-RETRY_AFTER_S = 2
-"""An endpoint that restarts is back in seconds; callers who wait less only add load."""
 RETRY_AFTER_MIN_S, RETRY_AFTER_SPREAD_S = 1.0, 3.0
 """Callers refused together are told different times: told one time, they come back at one, and are refused again."""
 WINDOW_SPREAD_S = 10.0
+_SATURATION = frozenset({"shed", "saturated", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Invocation(Generic[T]):
         ladder: the rungs that this caller may fall to, in order.
         tenant: who pays.
         plan: what it may use.
-        tier_max: the highest tier of any plan.
+        tiers: those of all plans, the lowest first; the plan's is one of them.
         deadline: on the policy's monotonic clock.
         read: turns a response into a value, or raises `InvalidAnswer`, which counts as a failure of its target.
         items: how many things are asked for, as costs are counted.
@@ -82,7 +81,7 @@ class Invocation(Generic[T]):
     ladder: tuple[Rung, ...]
     tenant: str
     plan: Plan
-    tier_max: int
+    tiers: tuple[int, ...]
     deadline: Deadline
     read: Callable[[InferenceResponse], T]
     items: int = 1
@@ -122,7 +121,7 @@ def invoke(invocation: Invocation[T], policy: Policy) -> Steps[Answer[T]]:
     admitted = policy.admission.admit(invocation.tenant, invocation.plan, until_s=until_s)
     unused = False
     try:
-        return (yield from _Asked(invocation, policy, rate=admitted.rate, until_s=until_s).answer())
+        return (yield from _Asked(invocation, policy, rate=admitted.rate).answer())
     except LimitExceeded as refusal:
         unused = True  # the budget refused before anything was asked: the permit serves another request
         if refusal.retry_after_s:
@@ -136,7 +135,7 @@ def invoke(invocation: Invocation[T], policy: Policy) -> Steps[Answer[T]]:
 class _Asked(Generic[T]):
     """One admitted request on its way down the ladder."""
 
-    def __init__(self, invocation: Invocation[T], policy: Policy, *, rate: RateStatus | None, until_s: float) -> None:
+    def __init__(self, invocation: Invocation[T], policy: Policy, *, rate: RateStatus | None) -> None:
         self._asked = invocation
         self._policy = policy
         self._rate = rate
@@ -147,9 +146,8 @@ class _Asked(Generic[T]):
             uniform=policy.uniform,
             tenant=invocation.tenant,
             plan=invocation.plan,
-            tier_max=invocation.tier_max,
+            tiers=invocation.tiers,
             items=invocation.items,
-            until_s=until_s,
         )
         self._attempts.tried.extend(invocation.refused)
         self._cache: RequestCache[T] = RequestCache(
@@ -284,7 +282,7 @@ class _Asked(Generic[T]):
             return DeadlineTooShort(
                 "This cannot be answered in the time allowed: allow more, or send `Prefer: respond-async`."
             )
-        if "shed" in reasons and reasons <= {"shed", "saturated", "throttled", "circuit_open"}:
+        if reasons & _SATURATION and reasons <= _SATURATION | {"circuit_open"}:
             return Overloaded("Too many requests for this model now.", retry_after_s=retry_after_s)
         return NothingServed(
             f"No answer could be had in time ({self._attempts.reason}): try again after {round(retry_after_s)} s.",

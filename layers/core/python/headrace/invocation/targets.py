@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from headrace.catalog import Endpoint, Rung, Version
 from headrace.errors import AttemptFailed, TargetSaturated, TargetThrottled, TargetUnavailable
+from headrace.health.view import Verdict
 from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.invocation.steps import Outcomes
-
-Verdict = Literal["good", "bad", "saturated", "ignored", "cancelled"]
-"""What a finished call says about its target; the caller's own mistakes are ignored."""
 
 
 class Primary(Protocol):
