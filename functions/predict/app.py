@@ -33,6 +33,7 @@ from headrace.errors import (
     LimitExceeded,
     NothingServed,
     Overloaded,
+    StoreUnavailable,
 )
 
 Handle = Callable[[Call, Services], Awaitable[Response]]
@@ -41,6 +42,8 @@ TITLE = "Headrace"
 API_VERSION = "1.0"
 PROTOCOL_PREFIX = "/v2"
 JSON = "application/json"
+STORE_RETRY_S = 2.0
+"""A table that is throttled or fails over is back in seconds."""
 
 
 def create_app(services: Services) -> FastAPI:
@@ -124,7 +127,9 @@ def _failure(call: Call, error: Exception) -> Response:
 def _refusal(call: Call, error: HeadraceError) -> Response:
     field = error.field if isinstance(error, InvalidRequest) else None
     response = _error(call, status=status_of(error), code=error.code, message=error.message, field=field)
-    retry_after_s: float = getattr(error, "retry_after_s", 0.0)
+    retry_after_s: float = (
+        STORE_RETRY_S if isinstance(error, StoreUnavailable) else getattr(error, "retry_after_s", 0.0)
+    )
     if retry_after_s:
         response.headers["retry-after"] = str(math.ceil(retry_after_s))
     if isinstance(error, LimitExceeded):

@@ -206,7 +206,8 @@ def test_what_failed_on_our_side_may_be_tried_again(gateway: Gateway, model: Cou
 def test_without_its_store_a_keyed_request_is_not_executed(gateway: Gateway, model: Counting) -> None:
     """Nobody knows whether it was done before: 503, and the model is not asked."""
     gateway.idempotency.down = True
-    assert again(gateway, idempotency_key="k1").status == 503
+    answer = again(gateway, idempotency_key="k1")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert model.asked == 0
 
 
