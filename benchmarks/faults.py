@@ -31,7 +31,7 @@ from endpoints.building import artifacts_root
 from infra_local.plan import PlanError, read_plan
 from infra_local.threaded import ThreadedStack
 
-RATE = 31.0
+RATE = 20.0
 DEADLINE_S = 2.0
 """The endpoint's own, which these callers do not change."""
 GIVE_UP_S = 4.0

@@ -8,10 +8,10 @@ from typing import Any
 
 ENDPOINT = "sentiment"
 DYNAMODB = "dynamodb"
-BEFORE_S = 6.0
-FAULT_S = 14.0
-AFTER_S = 8.0
-STORE_FAULT_S = 30.0
+BEFORE_S = 5.0
+FAULT_S = 10.0
+AFTER_S = 5.0
+STORE_FAULT_S = 25.0
 """Longer than the authorizer remembers a credential (20 s): a shorter outage would not show what it costs."""
 DEATH_EVERY_S = 4.0
 """Sooner than a killed process is back and has answered for long."""

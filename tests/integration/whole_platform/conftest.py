@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,9 @@ from tests.toy_issuer import CONFIGURATION, key_set, p256_key
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 60
 RECOVERY_LOOKS_MAX, RECOVERY_PAUSE_S = 150, 0.3
-"""A circuit stays open for up to 18 s, and a killed model needs some seconds to start."""
+"""A circuit opens again until a probe is answered, and a killed model needs some seconds to start."""
+WELL_LOOKS = 5
+"""In a row: a tier that is being given back is served by the primary only now and then."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ class Platform:
         )
 
 
+def patient(folder: Path) -> Path:
+    """The real declarations, but for their latency objectives: a busy machine must not look like an overload."""
+    shutil.copytree(ROOT / "endpoints", folder, ignore=shutil.ignore_patterns("serving", "building", "__pycache__"))
+    for file in folder.glob("*/endpoint.yaml"):
+        text = file.read_text(encoding="utf-8")
+        longest = re.findall(r"default_ms: (\d+)", text)[0]
+        file.write_text(re.sub(r"latency_p99_ms: \d+", f"latency_p99_ms: {longest}", text), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def issuer() -> Iterator[str]:
     """The address at which an issuer of tokens publishes its keys."""
@@ -108,19 +122,23 @@ def platform(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[
             if not (folder / "manifest.json").is_file():
                 pytest.skip(f"no artifact of {declaration.name}/{version}: run `make models`")
     folder = tmp_path_factory.mktemp("platform")
+    endpoints = patient(folder / "endpoints")
     trusted = json.dumps([{**CONFIGURATION, "jwks_uri": issuer}])
-    with ThreadedStack(endpoints=ROOT / "endpoints", artifacts=artifacts, folder=folder, oidc_issuers=trusted) as stack:
+    with ThreadedStack(endpoints=endpoints, artifacts=artifacts, folder=folder, oidc_issuers=trusted) as stack:
         yield Platform(stack, folder / "logs")
 
 
 @pytest.fixture
 def healthy(platform: Platform) -> Iterator[Platform]:
     """The platform, with every fault ended afterwards, and with what earlier ones left behind over before."""
+    well = 0
     for _ in range(RECOVERY_LOOKS_MAX):
         answer = platform.send("POST", "/v1/classifications", {"input": "Is anybody there?"}, cache_control="no-store")
-        if answer.headers.get("x-headrace-served-by") == "sentiment/v1":
+        well = well + 1 if answer.headers.get("x-headrace-served-by") == "sentiment/v1" else 0
+        if well >= WELL_LOOKS:
             break
-        time.sleep(RECOVERY_PAUSE_S)
+        if not well:
+            time.sleep(RECOVERY_PAUSE_S)
     else:
         pytest.fail("the primary did not come back")
     yield platform
