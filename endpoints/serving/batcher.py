@@ -57,6 +57,11 @@ class Job:
         raise NotImplementedError
 
 
+PACE_SHARE = 0.2
+PACE_MAX = 10.0
+"""Of each batch's pace a fifth is believed; one that hung is no measure."""
+
+
 class Batcher:
     """The queue in front of one model.
 
@@ -94,6 +99,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._running = 0
         self._ends_at: list[float] = []  # when each batch that is computed should be ready
+        self._pace = 1.0  # how long batches take, as a multiple of what warm-up measured
         self.waiting_rows = 0
         # Two pools, so that preprocessing never waits for a run to end, nor a run for preprocessing.
         self._computing = None if profile.inline else ThreadPoolExecutor(threads, thread_name_prefix="headrace-compute")
@@ -179,8 +185,12 @@ class Batcher:
         workers = 1 if self._profile.inline else self._workers
         left_s = max(0.0, min(self._ends_at) - now) if self._running >= workers and self._ends_at else 0.0
         before, beside = divmod(self.waiting_rows, self._cap)
-        own_s = self._profile.batch_s(min(self._cap, beside + rows))
-        return left_s + before * self._profile.batch_s(self._cap) / workers + own_s
+        ahead_s = before * self._profile.batch_s(self._cap) / workers
+        return left_s + self._pace * (ahead_s + self._profile.batch_s(min(self._cap, beside + rows)))
+
+    def _learn(self, pace: float) -> None:
+        """Follow what batches really take: warm-up may have met a busy machine, or a quiet one."""
+        self._pace += PACE_SHARE * (min(PACE_MAX, pace) - self._pace)
 
     def _prepared(self, job: Job, done: Prepared | Exception | None) -> None:
         if isinstance(done, Exception):
@@ -290,12 +300,14 @@ class Batcher:
         prepared = [job.prepared for job in batch]
         start = perf_counter()
         self._account(batch, started_at=start)
-        ends_at = start + self._profile.batch_s(sum(job.rows for job in batch))
+        usual_s = self._profile.batch_s(sum(job.rows for job in batch))
+        ends_at = start + self._pace * usual_s
         self._ends_at.append(ends_at)
 
         def then(done: list[Outputs | ServingError] | Exception) -> None:
             self._running -= cores
             self._ends_at.remove(ends_at)
+            self._learn((perf_counter() - start) / usual_s)
             if isinstance(done, Exception):
                 broken: list[Outputs | ServingError] = [ModelFailed("The model could not be run.")] * len(batch)
                 done = broken

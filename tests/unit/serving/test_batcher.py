@@ -147,6 +147,37 @@ def test_what_could_only_be_ready_too_late_is_refused_at_once(load: Callable[...
     assert metrics.dropped["deadline"] == 1
 
 
+def test_estimates_follow_what_batches_really_take(load: Callable[..., Runner]) -> None:
+    """Warm-up met a busy machine: after some quick batches a hurried job is believed to be in time."""
+    runner, rows = load(models.identity()), np.ones((1, 4), dtype=np.float32)
+    hurried = Waiting(deadline=perf_counter() + 30.0)
+
+    async def act() -> None:
+        batcher = Batcher(
+            runner,
+            profile=profile(inline=False, cap=1, batch_s=20.0),
+            threads=2,
+            queue_rows_max=100,
+            delay_max_s=0.0,
+            metrics=Metrics(),
+            loop=asyncio.get_running_loop(),
+        )
+        for _ in range(20):
+            alone = Waiting()
+            batcher.submit(alone, tensors={"x": rows}, parameters={})
+            while alone.result is None:
+                await asyncio.sleep(0.001)
+        others = [Waiting(), Waiting()]
+        for job in (*others, hurried):
+            batcher.submit(job, tensors={"x": rows}, parameters={})
+        while hurried.result is None:
+            await asyncio.sleep(0.001)
+        batcher.close()
+
+    asyncio.run(act())
+    assert not isinstance(hurried.result, Exception)
+
+
 def test_an_idle_server_takes_what_it_expects_to_miss(load: Callable[..., Runner]) -> None:
     """Nothing else waits for it, and the curve of the warm-up may be wrong."""
     runner, rows = load(models.identity()), np.ones((1, 4), dtype=np.float32)
