@@ -15,7 +15,8 @@ from headrace.idempotency.records import BODY_BYTES_MAX, Kept, Record, Replay
 from headrace_aws.clients import client
 from headrace_aws.idempotency_table import IdempotencyTable
 from infra_local.moto_mends import make_dynamodb_atomic
-from tests.contract.test_cache_store import TABLE, make_table, state_table
+from tests.contract.conftest import make_state_table
+from tests.contract.test_cache_store import TABLE, state_table
 
 A, B = "a" * 64, "b" * 64
 OPEN = Record(fingerprint=A, holder="one", until=1763764883.1234567, expires_at=1763851283)
@@ -29,7 +30,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[IdempotencyStore]:
         yield FakeIdempotencyStore()
         return
     request.getfixturevalue("aws")
-    make_table()
+    make_state_table()
     yield IdempotencyTable(state_table())
 
 
@@ -77,7 +78,7 @@ def test_only_its_holder_ends_a_record(store: IdempotencyStore) -> None:
 @pytest.mark.usefixtures("aws")
 def test_both_stores_decide_alike() -> None:
     """The condition in DynamoDB's words is the decision in ours: 400 steps in any order have the same results."""
-    make_table()
+    make_state_table()
     table, fake = IdempotencyTable(state_table()), FakeIdempotencyStore()
     chance = random.Random(5)  # noqa: S311 - seeded on purpose
     holders = [f"h{number}" for number in range(4)]
@@ -105,7 +106,7 @@ def test_both_stores_decide_alike() -> None:
 def test_one_of_many_takes_over() -> None:
     """Of concurrent callers exactly one begins what was left behind; the others see its record."""
     make_dynamodb_atomic()
-    make_table()
+    make_state_table()
     table = IdempotencyTable(state_table())
     table.begin("acme", "k", replace(OPEN, until=10.0), now=1.0)
     with ThreadPoolExecutor(8) as threads:
@@ -142,7 +143,7 @@ def test_a_key_from_first_call_to_replay(store: IdempotencyStore) -> None:
 @pytest.mark.usefixtures("aws")
 def test_the_tenant_stands_in_the_partition_key() -> None:
     """And the key's hash; the key itself is nowhere."""
-    make_table()
+    make_state_table()
     requests = Idempotency(store=IdempotencyTable(state_table()), wall=lambda: 1000.5, token=lambda: "t")
     requests.begin("acme", "the-key", b"a", until_s=1010)
     (item,) = client("dynamodb", read_timeout_s=1.0).scan(TableName=TABLE)["Items"]

@@ -24,7 +24,8 @@ from headrace.errors import InProgress, KeyReused
 from headrace.idempotency.keys import Begun, Idempotency, fingerprint
 from headrace_aws.clients import client
 from headrace_aws.idempotency_table import IdempotencyTable
-from tests.contract.test_cache_store import make_table, state_table
+from tests.contract.conftest import make_state_table
+from tests.contract.test_cache_store import state_table
 
 TABLE = "powertools"
 LONG_S, OVER_S = 600.0, -600.0
@@ -90,7 +91,7 @@ def powertools() -> Once:
 
 def headrace() -> Once:
     """Ours."""
-    make_table()
+    make_state_table()
     tokens = count()
     requests = Idempotency(
         store=IdempotencyTable(state_table()), wall=lambda: 10_000.0, token=lambda: str(next(tokens))
