@@ -7,5 +7,6 @@ pin requirements/run.in -o requirements/run.txt
 pin requirements/dev.in -o requirements/dev.txt
 pin layers/vendor/requirements.in -c requirements/run.txt -o layers/vendor/requirements.txt
 pin layers/onnx/requirements.in -c requirements/run.txt -o layers/onnx/requirements.txt
+pin layers/parquet/requirements.in -c requirements/run.txt -o layers/parquet/requirements.txt
 pin endpoints/serving/requirements.in -c requirements/run.txt -o endpoints/serving/requirements.txt
 pin endpoints/serving/requirements-gpu.in -c requirements/run.txt -o endpoints/serving/requirements-gpu.txt
