@@ -61,7 +61,7 @@ unit: $(DEV) ## the unit suite alone
 lint: $(DEV) ## style, types, declarations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy functions layers/core/python endpoints infra_local infra_cdk benchmarks
+	@$(BIN)/mypy functions layers/core/python endpoints headrace_cli infra_local infra_cdk benchmarks
 	@$(BIN)/python -m headrace.declaration endpoints -o .headrace/catalog.json
 
 format: $(DEV) ## rewrite to the house style

@@ -52,6 +52,8 @@ def environment(*, stub_port: int = 9, account_port: int = 9) -> dict[str, str]:
         "HEADRACE_PEPPER_SECRET": PEPPER,
         "HEADRACE_JOBS_BUCKET": "jobs",
         "HEADRACE_JOBS_QUEUE": queue_url(account),
+        "HEADRACE_BATCHES_BUCKET": "batches",
+        "HEADRACE_STATE_MACHINE": f"arn:aws:states:{REGION}:123456789012:stateMachine:batch",
         "HEADRACE_RULES": str(ROOT / "endpoints"),
         "POWERTOOLS_SERVICE_NAME": "bench",
         "POWERTOOLS_METRICS_NAMESPACE": "Headrace",

@@ -68,6 +68,7 @@ def build(
         root=root,
         declarations=declarations,
         artifacts=platform.artifact_store,
+        flows=platform.flow_stores,
         image_uri=app.node.try_get_context("serving_image_uri"),
         env=env,
     )

@@ -55,6 +55,18 @@ class Fleet:
         return "linux/arm64" if _ARM.match(self.instance_types[0]) else "linux/amd64"
 
 
+@dataclass(frozen=True, slots=True)
+class AsyncFleet:
+    """What serves an endpoint's jobs: one version, from no instance to `max_instances`. `queue_s` is in seconds."""
+
+    variant: str
+    instance_types: tuple[str, ...]
+    max_instances: int
+    concurrency: int
+    queue_s: int
+    volume_key_allowed: bool
+
+
 def has_local_storage(instance_type: str) -> bool:
     """Whether SageMaker refuses a volume key for `instance_type`.
 
@@ -76,8 +88,7 @@ def plan_fleet(declaration: EndpointDeclaration, *, max_instances: int | None) -
             f"{declaration.name}: capacity.mode {capacity.mode} cannot be deployed yet: say always_on"
         )
     types = tuple(declaration.hardware.instance_types)
-    if len({bool(_ARM.match(name)) for name in types}) > 1:
-        raise ValueError(f"{declaration.name}: hardware.instance_types mix arm64 and x86_64: one image serves them all")
+    _check_one_image(declaration.name, "hardware", types)
     most = capacity.max_instances if max_instances is None else min(capacity.max_instances, max_instances)
     least = min(capacity.min_instances, most)
     variants = tuple(
@@ -92,6 +103,38 @@ def plan_fleet(declaration: EndpointDeclaration, *, max_instances: int | None) -
         traffic_shift="CANARY" if least >= CANARY_INSTANCES_MIN else "ALL_AT_ONCE",
         volume_key_allowed=not any(has_local_storage(name) for name in types),
     )
+
+
+def plan_async(declaration: EndpointDeclaration, *, max_instances: int | None) -> AsyncFleet | None:
+    """What serves the jobs of `declaration`, capped like its fleet; None when the endpoint itself does.
+
+    Raises:
+        ValueError: its instance types need another image than the endpoint's own.
+    """
+    declared = declaration.async_inference
+    if declared is None:
+        return None
+    own = tuple(declaration.hardware.instance_types)
+    types = tuple(declared.instance_types or own)
+    _check_one_image(declaration.name, "async_inference", (*types, own[0]))
+    return AsyncFleet(
+        variant=declaration.async_version,
+        instance_types=types,
+        max_instances=declared.max_instances if max_instances is None else min(declared.max_instances, max_instances),
+        concurrency=declared.concurrent_requests_per_instance,
+        queue_s=declared.queue_s,
+        volume_key_allowed=not any(has_local_storage(name) for name in types),
+    )
+
+
+def _check_one_image(name: str, part: str, types: tuple[str, ...]) -> None:
+    if len({bool(_ARM.match(kind)) for kind in types}) > 1:
+        raise ValueError(f"{name}: {part}.instance_types mix arm64 and x86_64: one image serves them all")
+
+
+def async_cost_line(name: str, fleet: AsyncFleet) -> str:
+    """What the instances for jobs cost while there are none."""
+    return f"{name}: none always on; at most {fleet.max_instances} x {fleet.instance_types[0]} while jobs wait"
 
 
 def cost_line(name: str, fleet: Fleet) -> str:

@@ -8,6 +8,7 @@ Application Auto Scaling sets the same count and two scalers of one number undo 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -42,12 +43,22 @@ class ArtifactStore:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowStores:
+    """Where what models read and write by themselves lies: of asynchronous requests, and of transform jobs."""
+
+    jobs_name: str
+    jobs_arn: str
+    batches_arn: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hosting:
     """What all endpoints of a stage share."""
 
     prefix: str
     role: iam.IRole
     artifacts: ArtifactStore
+    flows: FlowStores
 
 
 class Endpoint(Construct):
@@ -66,7 +77,7 @@ class Endpoint(Construct):
         super().__init__(scope, id_)
         self.endpoint_name = f"{hosting.prefix}-{declaration.name}"
         self._hosting = hosting
-        models = {
+        self.models = models = {
             variant.name: self._model(variant, declaration=declaration, image_uri=image_uri)
             for variant in fleet.variants
         }
@@ -74,7 +85,14 @@ class Endpoint(Construct):
             self,
             "Config",
             production_variants=[
-                self._variant(variant, fleet=fleet, model=models[variant.name]) for variant in fleet.variants
+                production_variant(
+                    variant.name,
+                    models[variant.name],
+                    instance_types=fleet.instance_types,
+                    instances=variant.min_instances,
+                    weight=variant.weight,
+                )
+                for variant in fleet.variants
             ],
             kms_key_id=hosting.artifacts.key_arn if fleet.volume_key_allowed else None,
         )
@@ -93,7 +111,7 @@ class Endpoint(Construct):
                 sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
             ],
             retain_deployment_config=False,
-            deployment_config=_guarded(fleet, _rollback_alarms(watched)),
+            deployment_config=guarded(fleet.traffic_shift, _rollback_alarms(watched)),
         )
         for variant in fleet.variants:
             self._scaling(variant, fleet=fleet)
@@ -130,29 +148,6 @@ class Endpoint(Construct):
         model.node.add_dependency(self._hosting.role)
         return model
 
-    def _variant(
-        self, variant: Variant, *, fleet: Fleet, model: sagemaker.CfnModel
-    ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
-        pools = [
-            sagemaker.CfnEndpointConfig.InstancePoolProperty(instance_type=kind, priority=priority)
-            for priority, kind in enumerate(fleet.instance_types, start=1)
-        ]
-        several = len(pools) > 1
-        return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-            variant_name=variant.name,
-            model_name=model.attr_model_name,
-            initial_variant_weight=variant.weight,
-            initial_instance_count=variant.min_instances,
-            # Several types are tried in order when the first cannot be had; one is simply the type.
-            instance_pools=pools if several else None,
-            instance_type=None if several else fleet.instance_types[0],
-            routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
-                routing_strategy="LEAST_OUTSTANDING_REQUESTS"
-            ),
-            container_startup_health_check_timeout_in_seconds=STARTUP_TIMEOUT_S,
-            model_data_download_timeout_in_seconds=DOWNLOAD_TIMEOUT_S,
-        )
-
     def _scaling(self, variant: Variant, *, fleet: Fleet) -> None:
         target = scaling.CfnScalableTarget(
             self,
@@ -187,11 +182,36 @@ def _rollback_alarms(watched: dict[str, tuple[Watched, Watched]]) -> list[cloudw
     return [*errors, *latencies][:ROLLBACK_ALARMS_MAX]
 
 
-def _guarded(fleet: Fleet, alarms: list[cloudwatch.Alarm]) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
+def production_variant(
+    name: str, model: sagemaker.CfnModel, *, instance_types: tuple[str, ...], instances: int, weight: int
+) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+    """One hosted version on its instances."""
+    pools = [
+        sagemaker.CfnEndpointConfig.InstancePoolProperty(instance_type=kind, priority=priority)
+        for priority, kind in enumerate(instance_types, start=1)
+    ]
+    several = len(pools) > 1
+    return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+        variant_name=name,
+        model_name=model.attr_model_name,
+        initial_variant_weight=weight,
+        initial_instance_count=instances,
+        # Several types are tried in order when the first cannot be had; one is simply the type.
+        instance_pools=pools if several else None,
+        instance_type=None if several else instance_types[0],
+        routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(routing_strategy="LEAST_OUTSTANDING_REQUESTS"),
+        container_startup_health_check_timeout_in_seconds=STARTUP_TIMEOUT_S,
+        model_data_download_timeout_in_seconds=DOWNLOAD_TIMEOUT_S,
+    )
+
+
+def guarded(
+    shift: Literal["CANARY", "ALL_AT_ONCE"], alarms: list[cloudwatch.Alarm]
+) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
     """Blue/green, the new fleet watched by the alarms: any of them brings the old one back (deployment guardrails)."""
-    canary = fleet.traffic_shift == "CANARY"
+    canary = shift == "CANARY"
     routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
-        type=fleet.traffic_shift,
+        type=shift,
         canary_size=sagemaker.CfnEndpoint.CapacitySizeProperty(type="CAPACITY_PERCENT", value=CANARY_PERCENT)
         if canary
         else None,

@@ -9,14 +9,20 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from headrace.catalog import ASYNC_SUFFIX
 from headrace.declaration.schema import EndpointDeclaration
-from infra_cdk.capacity import Fleet, cost_line, plan_fleet
-from infra_cdk.endpoint import ArtifactStore, Endpoint, Hosting
+from headrace.jobs.asynchronous import FAILED_PREFIX, INPUT_PREFIX, OUTPUT_PREFIX
+from infra_cdk.async_endpoint import AsyncEndpoint
+from infra_cdk.capacity import Fleet, async_cost_line, cost_line, plan_async, plan_fleet
+from infra_cdk.endpoint import ArtifactStore, Endpoint, FlowStores, Hosting
 from infra_cdk.nag import acknowledge, where
 from infra_cdk.stages import StageSettings
 
 IMAGE_EXCLUDE = ("*", "!endpoints/Dockerfile", "!endpoints/serving", "**/__pycache__")
 """The image is built from the serving program alone: models come as artifacts."""
+TRANSFORM_REQUESTS = "tenants/*/batches/*/transform/input/*"
+TRANSFORM_ANSWERS = "tenants/*/batches/*/transform/output/*"
+"""Below `headrace.batches.layout.transform_prefix` of any batch."""
 
 
 class EndpointsStack(Stack):
@@ -33,6 +39,7 @@ class EndpointsStack(Stack):
         root: Path,
         declarations: list[EndpointDeclaration],
         artifacts: ArtifactStore,
+        flows: FlowStores,
         image_uri: str | None,
         env: Environment | None,
     ) -> None:
@@ -45,12 +52,16 @@ class EndpointsStack(Stack):
         self._role = iam.Role(self, "ModelRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
         fleets = [plan_fleet(each, max_instances=stage.capacity_max_instances) for each in declarations]
         self._allow_hosting(stage, artifacts=artifacts)
-        if any(fleet.volume_key_allowed for fleet in fleets):
+        of_jobs = [plan_async(each, max_instances=stage.capacity_max_instances) for each in declarations]
+        if any(fleet.volume_key_allowed for fleet in (*fleets, *of_jobs) if fleet is not None):
             self._allow_volumes(artifacts)
-        hosting = Hosting(prefix=stage.prefix, role=self._role, artifacts=artifacts)
+        self._allow_transform(stage, artifacts=artifacts, flows=flows)
+        if any(of_jobs):
+            self._allow_jobs(stage, artifacts=artifacts, flows=flows)
+        hosting = Hosting(prefix=stage.prefix, role=self._role, artifacts=artifacts, flows=flows)
         self.costs: list[str] = []
-        for declaration, fleet in zip(declarations, fleets, strict=True):
-            Endpoint(
+        for declaration, fleet, for_jobs in zip(declarations, fleets, of_jobs, strict=True):
+            endpoint = Endpoint(
                 self,
                 declaration.name,
                 declaration=declaration,
@@ -59,6 +70,16 @@ class EndpointsStack(Stack):
                 hosting=hosting,
             )
             self.costs.append(cost_line(declaration.name, fleet))
+            if for_jobs is not None:
+                jobs_endpoint = AsyncEndpoint(
+                    self,
+                    f"{declaration.name}{ASYNC_SUFFIX}",
+                    declaration=declaration,
+                    fleet=for_jobs,
+                    model=endpoint.models[for_jobs.variant],
+                    hosting=hosting,
+                )
+                self.costs.append(async_cost_line(jobs_endpoint.node.id, for_jobs))
         CfnOutput(self, "AlwaysOn", value=" | ".join(self.costs), description="What runs whether or not anyone calls")
 
     def _allow_hosting(self, stage: StageSettings, *, artifacts: ArtifactStore) -> None:
@@ -102,6 +123,43 @@ class EndpointsStack(Stack):
             self._role,
             "AwsSolutions-IAM5[Resource::*]",
             "DescribeAlarms, PutMetricData and ecr:GetAuthorizationToken take no resource; metrics keep to a namespace",
+        )
+
+    def _allow_objects(self, arn: str, *, export: str, patterns: dict[str, list[str]]) -> None:
+        """Let models do what `patterns` says with objects of another stack's bucket, whose ARN is exported."""
+        for pattern, actions in patterns.items():
+            self._role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[f"{arn}/{pattern}"]))
+            acknowledge(
+                self._role,
+                f"AwsSolutions-IAM5[Resource::{export}/{pattern}]",
+                "SageMaker reads requests and writes answers whose names are made at run time, in this part alone",
+            )
+
+    def _allow_transform(self, stage: StageSettings, *, artifacts: ArtifactStore, flows: FlowStores) -> None:
+        """What a transform job does in its model's name: lists and reads its requests, writes its answers."""
+        patterns = {
+            TRANSFORM_REQUESTS: ["s3:GetObject"],
+            TRANSFORM_ANSWERS: ["s3:PutObject", "s3:AbortMultipartUpload"],
+        }
+        self._allow_objects(flows.batches_arn, export=f"{stage.prefix}-batches-arn", patterns=patterns)
+        self._role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[flows.batches_arn],
+                conditions={"StringLike": {"s3:prefix": [TRANSFORM_REQUESTS]}},
+            )
+        )
+        self._role.add_to_policy(
+            iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[artifacts.key_arn])
+        )
+
+    def _allow_jobs(self, stage: StageSettings, *, artifacts: ArtifactStore, flows: FlowStores) -> None:
+        """What an asynchronous endpoint does: reads large inputs, writes answers and failures."""
+        written = ["s3:PutObject", "s3:AbortMultipartUpload"]
+        patterns = {f"{INPUT_PREFIX}*": ["s3:GetObject"], f"{OUTPUT_PREFIX}*": written, f"{FAILED_PREFIX}*": written}
+        self._allow_objects(flows.jobs_arn, export=f"{stage.prefix}-jobs-arn", patterns=patterns)
+        self._role.add_to_policy(
+            iam.PolicyStatement(actions=["kms:Decrypt", "kms:GenerateDataKey"], resources=[artifacts.key_arn])
         )
 
     def _allow_volumes(self, artifacts: ArtifactStore) -> None:

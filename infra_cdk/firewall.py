@@ -12,13 +12,14 @@ import json
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
-from headrace.gateway import GATEWAY_REFUSALS
+from headrace.gateway import GATEWAY_REFUSALS, IAM_PREFIX
 from infra_cdk.stages import StageSettings
 
 INSPECTED_BODY = "KB_64"
 """The most that WAF looks at for API Gateway; what lies beyond is the strict parser's to judge."""
 SMALL_BODY_MAX_BYTES = 8192
-_INFERENCE_PATHS = "^/[^/]+/v[12]/"
+_INFERENCE_PATHS = f"^/[^/]+({IAM_PREFIX})?/v[12]/"
+"""Below the API's stage, signed or not; files of batches are uploaded there too."""
 _RATE_WINDOW_S = 300
 RETRY_AFTER_S = 60
 """An address is let in again once its last five minutes hold few enough requests: sooner is hardly worth a try."""

@@ -14,6 +14,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra_cdk.function_code import zip_excludes
@@ -22,17 +23,19 @@ from infra_cdk.layers import ARCHITECTURE, CATALOG_PATH, RUNTIME, Bundling, Copi
 from infra_cdk.nag import acknowledge
 from infra_cdk.observability import METRICS_NAMESPACE
 from infra_cdk.stages import StageSettings
-from infra_cdk.state import State
+from infra_cdk.state import OPERATIONS, State
 from infra_cdk.storage import Storage
 
 RULES_FOLDER = "/var/task/endpoints"
 """Lambda unpacks the zip into /var/task; the endpoints' rules keep their paths in it."""
 READ_KEYS = ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
 """Keys, grants and revocations, by their names: nobody who only checks a caller can list or change them."""
-USE_STATE = [f"dynamodb:{action}" for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")]
-"""A transaction needs the rights of the writes in it (DynamoDB developer guide, "Transactions: how it works")."""
+USE_STATE = [f"dynamodb:{action}" for action in OPERATIONS]
+"""Items of the state table, and nothing of the table itself."""
 TENANT_OBJECTS = "tenants/*"
 """Where callers' uploads lie; which tenant's is decided in the function from the authorizer's word."""
+READ_AND_WRITE = ["s3:GetObject", "s3:PutObject"]
+"""Nobody who has these may delete an object or list them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +123,16 @@ class Function(Construct):
         """Let this function, and no other, do `actions` on exactly `resources`."""
         self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
 
-    def allow_reading_objects(self, arn: str, *, key: kms.Key, pattern: str) -> None:
-        """Let it read the objects `arn`, which CDK-nag reports as a wildcard under `pattern`."""
-        self.allow(["s3:GetObject"], [arn])
+    def allow_objects(self, bucket: s3.Bucket, pattern: str, *, actions: list[str], key: kms.Key) -> None:
+        """Let it do `actions` with the objects of `bucket` that match `pattern`; they are encrypted under `key`."""
+        self.allow(actions, [bucket.arn_for_objects(pattern)])
         self.allow(["kms:Decrypt"], [key.key_arn])
+        if "s3:PutObject" in actions:
+            self.allow(["kms:GenerateDataKey"], [key.key_arn])
         acknowledge(
             self.role,
-            f"AwsSolutions-IAM5[Resource::{pattern}]",
-            "objects are named at run time; the bucket and the part of it are fixed, and only reading is allowed",
+            f"AwsSolutions-IAM5[Resource::<{logical_id(bucket)}.Arn>/{pattern}]",
+            "objects are named at run time; the bucket and the part of it are fixed, and so is what is done to them",
         )
 
 
@@ -177,9 +182,7 @@ class Functions(Construct):
                 "HEADRACE_RULES": RULES_FOLDER,
             },
         )
-        self.fallback.allow_reading_objects(
-            storage.artifacts.arn_for_objects("*"), key=storage.key, pattern=f"<{_logical(storage.artifacts)}.Arn>/*"
-        )
+        self.fallback.allow_objects(storage.artifacts, "*", actions=["s3:GetObject"], key=storage.key)
 
         self.predict = Function(
             self,
@@ -210,11 +213,7 @@ class Functions(Construct):
         self.predict.allow(["secretsmanager:GetSecretValue"], [identity.pepper.secret_arn])
         self.predict.allow(USE_STATE, [state.table.table_arn])
         self.predict.allow(["kms:Decrypt", "kms:GenerateDataKey"], [storage.key.key_arn])
-        self.predict.allow_reading_objects(
-            storage.inputs.arn_for_objects(TENANT_OBJECTS),
-            key=storage.key,
-            pattern=f"<{_logical(storage.inputs)}.Arn>/{TENANT_OBJECTS}",
-        )
+        self.predict.allow_objects(storage.inputs, TENANT_OBJECTS, actions=["s3:GetObject"], key=storage.key)
 
     @property
     def each(self) -> dict[str, Function]:
@@ -222,7 +221,7 @@ class Functions(Construct):
         return {"authorizer": self.authorizer, "predict": self.predict, "fallback": self.fallback}
 
 
-def _logical(resource: Construct) -> str:
+def logical_id(resource: Construct) -> str:
     """The name that the template gives to `resource`."""
     logical: str = Stack.of(resource).get_logical_id(resource.node.default_child)
     return logical

@@ -1,4 +1,4 @@
-"""The four Lambda layers: third-party code (`vendor`, `onnx`), the project's own (`core`) and the compiled catalog.
+"""The Lambda layers: third-party code (`vendor`, `onnx`, `parquet`), the project's own (`core`), the compiled catalog.
 
 They are folders until CDK zips them at deployment, and no Docker takes part: CDK is given a local bundler, and with the
 context `aws:cdk:bundling-stacks: []` it calls none, which is how the tests synthesise in a second.
@@ -117,6 +117,7 @@ class Layers(Construct):
         super().__init__(scope, id_)
         self.vendor = self._wheels("vendor", root=root, leave_out=frozenset(), bundling=bundling)
         self.onnx = self._wheels("onnx", root=root, leave_out=ONNX_LEFT_OUT, bundling=bundling)
+        self.parquet = self._wheels("parquet", root=root, leave_out=frozenset(), bundling=bundling)
         core = root / "layers" / "core"
         copied = CopiedBundle(core, exclude=CORE_EXCLUDE, bundling=bundling)
         self.core = self._layer("core", bundled(core, exclude=CORE_EXCLUDE, local=copied, bundling=bundling))

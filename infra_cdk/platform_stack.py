@@ -8,18 +8,22 @@ from aws_cdk import CfnOutput, Environment, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from headrace.catalog import dump
+from headrace.catalog import ASYNC_SUFFIX, dump
 from headrace.declaration.compile import compile_catalog
 from headrace.declaration.schema import EndpointDeclaration
 from headrace.gateway import IAM_PREFIX
 from headrace.plans import Plan
-from infra_cdk.endpoint import ArtifactStore
+from infra_cdk.batch_functions import BatchFunctions
+from infra_cdk.batch_watch import batch_alarms, batch_dashboard
+from infra_cdk.batches import Batches, machine_arn
+from infra_cdk.endpoint import ArtifactStore, FlowStores
 from infra_cdk.firewall import Firewall
-from infra_cdk.functions import Functions, Shared
+from infra_cdk.functions import Function, Functions, Shared
 from infra_cdk.gateway import Gateway
 from infra_cdk.identity import Identity
 from infra_cdk.jobs import Jobs
 from infra_cdk.layers import Bundling, Layers
+from infra_cdk.notices import Notices
 from infra_cdk.observability import DEGRADED_RATE_MAX, ERROR_RATE_MAX, alarm, degraded_rate, policy_alarms, rate
 from infra_cdk.stages import StageSettings
 from infra_cdk.state import State
@@ -32,6 +36,12 @@ RAISES_TO_REFUSE = frozenset({"authorizer"})
 
 Lambda counts it like a crash, so whoever tries keys at random would set the alarm off. An authorizer that is really
 broken makes the gateway answer 503, which the alarm on the API's 5xx sees.
+"""
+
+WORKS_ITS_TIME_OUT = frozenset({"batch_score"})
+"""Functions that go on until their time is up, and wait when their concurrency is: neither is a fault.
+
+A scorer that is cut off, or never has its turn, shows as errors, and as batches that fail.
 """
 
 
@@ -53,12 +63,7 @@ class PlatformStack(Stack):
             scope, f"{stage.prefix}-platform", env=env, description=f"Headrace {stage.name}: gateway and functions"
         )
         storage = Storage(self, "Storage", stage=stage)
-        # Exported under names of our own: what the other stack may rely on is a decision, not a by-product.
-        self.artifact_store = ArtifactStore(
-            bucket_name=self.export_value(storage.artifacts.bucket_name, name=f"{stage.prefix}-artifacts-name"),
-            bucket_arn=self.export_value(storage.artifacts.bucket_arn, name=f"{stage.prefix}-artifacts-arn"),
-            key_arn=self.export_value(storage.key.key_arn, name=f"{stage.prefix}-key-arn"),
-        )
+        self.artifact_store, self.flow_stores = self._exports(stage, storage=storage)
         identity = Identity(self, "Identity", stage=stage, key=storage.key)
         state = State(self, "State", stage=stage, key=storage.key)
         state.watch()
@@ -74,7 +79,7 @@ class PlatformStack(Stack):
             state=state,
             endpoint_names=[declaration.name for declaration in declarations],
         )
-        self.jobs = Jobs(self, "Jobs", shared=shared, storage=storage, state=state, predict=self.functions.predict)
+        self._make_flows(shared, identity=identity, storage=storage, state=state, declarations=declarations)
         gateway = Gateway(
             self,
             "Gateway",
@@ -85,22 +90,108 @@ class PlatformStack(Stack):
         if stage.firewall:
             Firewall(self, "Firewall", stage=stage, api_stage_arn=gateway.api.deployment_stage.stage_arn)
         self._alarms(stage, gateway=gateway, declarations=declarations)
+        self._watch_batches(stage)
+        self._outputs(gateway, identity=identity, storage=storage, state=state)
+
+    def _make_flows(
+        self,
+        shared: Shared,
+        *,
+        identity: Identity,
+        storage: Storage,
+        state: State,
+        declarations: list[EndpointDeclaration],
+    ) -> None:
+        """What goes on after a request has its answer: jobs, batches, and word of their ends."""
+        self.notices = Notices(self, "Notices", shared=shared, storage=storage, state=state, identity=identity)
+        self.jobs = Jobs(self, "Jobs", shared=shared, storage=storage, state=state, predict=self.functions.predict)
+        self.notices.sent_by(self.jobs.run)
+        self.jobs.serve_by(
+            [
+                self.format_arn(
+                    service="sagemaker",
+                    resource="endpoint",
+                    resource_name=f"{shared.stage.prefix}-{declaration.name}{ASYNC_SUFFIX}",
+                )
+                for declaration in declarations
+                if declaration.async_inference is not None
+            ],
+            predict=self.functions.predict,
+            storage=storage,
+        )
+        self.batch_functions = BatchFunctions(
+            self,
+            "BatchFunctions",
+            shared=shared,
+            identity=identity,
+            storage=storage,
+            state=state,
+            functions=self.functions,
+            notices=self.notices,
+            machine_arn=machine_arn(self, stage=shared.stage),
+            endpoint_names=[declaration.name for declaration in declarations],
+        )
+        self.batches = Batches(self, "Batches", stage=shared.stage, storage=storage, functions=self.batch_functions)
+
+    def _exports(self, stage: StageSettings, *, storage: Storage) -> tuple[ArtifactStore, FlowStores]:
+        """What the other stack may rely on, under names of our own: a decision, not a by-product."""
+
+        def named(value: str, name: str) -> str:
+            exported: str = self.export_value(value, name=f"{stage.prefix}-{name}")
+            return exported
+
+        return (
+            ArtifactStore(
+                bucket_name=named(storage.artifacts.bucket_name, "artifacts-name"),
+                bucket_arn=named(storage.artifacts.bucket_arn, "artifacts-arn"),
+                key_arn=named(storage.key.key_arn, "key-arn"),
+            ),
+            FlowStores(
+                jobs_name=named(storage.jobs.bucket_name, "jobs-name"),
+                jobs_arn=named(storage.jobs.bucket_arn, "jobs-arn"),
+                batches_arn=named(storage.batches.bucket_arn, "batches-arn"),
+            ),
+        )
+
+    def _outputs(self, gateway: Gateway, *, identity: Identity, storage: Storage, state: State) -> None:
         for name, value, says in (
             ("Url", gateway.api.url, "Where the API answers"),
             ("ArtifactsBucket", storage.artifacts.bucket_name, "Where model artifacts go, by digest"),
             ("InputsBucket", storage.inputs.bucket_name, "Where callers' uploads go, below tenants/<tenant>/"),
+            ("BatchesBucket", storage.batches.bucket_name, "Results, errors and reports of batches"),
+            ("StateMachine", self.batches.machine.state_machine_arn, "What works batches off"),
             ("KeysTable", identity.keys.table_name, "API keys, as hashes"),
             ("PepperSecret", identity.pepper.secret_arn, "The pepper of those hashes"),
-            ("StateTable", state.table.table_name, "Limits, circuits, cached answers, idempotency records, jobs"),
+            (
+                "StateTable",
+                state.table.table_name,
+                "Limits, circuits, cached answers, idempotency records, jobs, batches",
+            ),
             ("SignedUrl", f"{gateway.api.url}{IAM_PREFIX.strip('/')}/", "The same API for AWS-signed requests"),
         ):
             CfnOutput(self, name, value=value, description=says)
+
+    @property
+    def every_function(self) -> dict[str, Function]:
+        """All functions by name."""
+        own = {"job_run": self.jobs.run, "notify": self.notices.notify}
+        return {**self.functions.each, **own, **self.batch_functions.each}
+
+    def _watch_batches(self, stage: StageSettings) -> None:
+        batch_dashboard(
+            self.batches,
+            prefix=stage.prefix,
+            machine=self.batches.machine,
+            functions=self.batch_functions.each,
+            notices=self.notices.queue,
+            alarms=batch_alarms(self.batches, self.batches.machine),
+        )
 
     def _alarms(self, stage: StageSettings, *, gateway: Gateway, declarations: list[EndpointDeclaration]) -> None:
         api = gateway.api
         errors = rate(api.metric_server_error(statistic="Sum"), api.metric_count(statistic="Sum"), label="5xx rate")
         alarm(self, "Api5xx", errors, above=ERROR_RATE_MAX, says="The API answers 5xx to more than 1 % of requests")
-        for name, function in {**self.functions.each, "job_run": self.jobs.run}.items():
+        for name, function in self.every_function.items():
             live, scale = function.live, stage.functions[name]
             if name not in RAISES_TO_REFUSE:
                 failed = rate(
@@ -119,7 +210,7 @@ class PlatformStack(Stack):
                     "is near its timeout at p99",
                 ),
             )
-            for kind, metric, above, says in watched:
+            for kind, metric, above, says in watched if name not in WORKS_ITS_TIME_OUT else ():
                 alarm(self, f"{name.capitalize()}{kind}", metric, above=above, says=f"{name} {says}")
         for declaration in declarations:
             alarm(

@@ -5,7 +5,7 @@
 | HR-SM1 | endpoint volumes have a customer-managed key, unless the instance encrypts its local storage in hardware |
 | HR-SM2 | models run in network isolation |
 | HR-SM3 | every endpoint has alarms that roll a deployment back |
-| HR-SM4 | `sagemaker:InvokeEndpoint` names its endpoints |
+| HR-SM4 | `sagemaker:InvokeEndpoint`, in any of its forms, names its endpoints |
 | HR-SM5 | captured data has a key |
 | HR-SM6 | a deployment keeps the instance counts that scaling set |
 """
@@ -90,7 +90,8 @@ def _statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _invokes_any_endpoint(statement: dict[str, Any]) -> bool:
-    invoking = {"sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpoint*", "sagemaker:Invoke*", "sagemaker:*", "*"}
+    named = {f"sagemaker:InvokeEndpoint{form}" for form in ("", "Async", "WithResponseStream")}
+    invoking = {*named, "sagemaker:InvokeEndpoint*", "sagemaker:Invoke*", "sagemaker:*", "*"}
     if statement.get("Effect") != "Allow" or not invoking & set(_listed(statement.get("Action"))):
         return False
     return any("*" in json.dumps(resource) for resource in _listed(statement.get("Resource")))

@@ -8,9 +8,17 @@ Everything not named here is the same everywhere, so that what was tried in one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.authentication.issuers import parse_issuers
+from headrace.batches.bounds import (
+    FINISH_TIMEOUT_S,
+    NOTIFY_TIMEOUT_S,
+    PLAN_TIMEOUT_S,
+    SCORE_TIMEOUT_S,
+    SHARDS_AT_ONCE,
+    START_TIMEOUT_S,
+)
 from headrace.jobs.states import RUN_MAX_S
 
 OIDC_ISSUERS_BYTES_MAX = 3_000
@@ -79,6 +87,25 @@ class StageSettings:
 
 _ARTIFACTS_MB = 2048
 """Packed and unpacked artifacts of a few small models side by side."""
+_SCRATCH_MB = 4096
+"""Ten million records' names, as digests in an index, take less than a gigabyte."""
+
+_BATCH_FUNCTIONS = {
+    "batch_start": FunctionScale(memory_mb=1024, timeout_s=START_TIMEOUT_S),
+    # Plans read and write gigabytes in one pass: a whole vCPU and some. On disk lie the names that records have.
+    "batch_plan": FunctionScale(memory_mb=3008, timeout_s=PLAN_TIMEOUT_S, scratch_mb=_SCRATCH_MB),
+    "batch_score": FunctionScale(memory_mb=1769, timeout_s=SCORE_TIMEOUT_S),
+    "batch_finish": FunctionScale(memory_mb=1769, timeout_s=FINISH_TIMEOUT_S),
+    "notify": FunctionScale(memory_mb=512, timeout_s=NOTIFY_TIMEOUT_S),
+}
+_BATCH_CONCURRENCY = {
+    "batch_start": 10,
+    "batch_plan": 10,
+    # Six batches at full speed; more of them share it. What online traffic has reserved, no batch can take.
+    "batch_score": 6 * SHARDS_AT_ONCE,
+    "batch_finish": 10,
+    "notify": 10,
+}
 
 DEV = StageSettings(
     name="dev",
@@ -95,6 +122,7 @@ DEV = StageSettings(
         "predict": FunctionScale(memory_mb=1769, timeout_s=29),
         "fallback": FunctionScale(memory_mb=3538, timeout_s=29, scratch_mb=_ARTIFACTS_MB),
         "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S)),
+        **_BATCH_FUNCTIONS,
     },
 )
 
@@ -123,6 +151,10 @@ PROD = StageSettings(
         ),
         # It waits for predict: one in twenty of predict's environments at the most, so that jobs starve nobody.
         "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S), reserved_concurrency=20),
+        **{
+            name: replace(scale, reserved_concurrency=_BATCH_CONCURRENCY[name])
+            for name, scale in _BATCH_FUNCTIONS.items()
+        },
     },
 )
 

@@ -18,7 +18,7 @@ from infra_cdk.observability import PERIOD, alarm
 from infra_cdk.stages import StageSettings
 
 EXPIRY_ATTRIBUTE = "expires_at"
-OPERATIONS = ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems")
+OPERATIONS = ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")
 """What functions call."""
 
 

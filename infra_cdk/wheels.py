@@ -17,7 +17,7 @@ from pathlib import Path
 
 from infra_cdk.bytecode import RUNTIME, compile_tree
 
-RECIPE = "1"
+RECIPE = "2"
 """Change it when the trimming below changes: it is part of the digest."""
 LAMBDA_MACHINE = "aarch64"
 """What the functions run on. Rehearsals put this machine's own name in its place."""
@@ -25,7 +25,12 @@ _MANYLINUX = (*(f"manylinux_2_{minor}" for minor in (34, 28, 27, 26, 24, 17)), "
 """Amazon Linux 2023 has glibc 2.34; pip takes each tag literally, so every older one that wheels use is named."""
 _INSTALL_TIMEOUT_S = 600
 
-_BOTOCORE_SERVICES = frozenset({"sagemaker-runtime", "dynamodb", "s3", "secretsmanager", "lambda", "sts"})
+BOTOCORE_SERVICES = frozenset(
+    {
+        *("dynamodb", "lambda", "s3", "sagemaker", "sagemaker-runtime", "secretsmanager"),
+        *("sqs", "stepfunctions", "sts"),
+    }
+)
 """The services that the functions call; botocore lists 400 more, 25 MB of them, on the way to each client."""
 
 _DEAD_WEIGHT = (
@@ -46,8 +51,19 @@ _DEAD_WEIGHT = (
     "numpy/_core/lib",
     "boto3/examples",
     "botocore/data/*/*/examples-1.json*",
+    # Parquet is read with `lib`, `_parquet` and `_fs`. They are linked against every library but those named here, and
+    # of the libraries that are there under three names only the one that they ask for is needed.
+    "pyarrow/include",
+    "pyarrow/includes",
+    "pyarrow/src",
+    *(f"pyarrow/*.{ending}" for ending in ("pyx", "pxi", "pxd")),
+    *(f"pyarrow/libarrow{part}*" for part in ("_flight", "_python_flight", "_s3", "_python_parquet_encryption")),
+    *("pyarrow/libarrow_python.so", "pyarrow/libarrow_python.so.*.*"),
+    *(f"pyarrow/_{part}.*" for part in ("flight", "s3fs", "gcsfs", "azurefs", "hdfs", "substrait", "orc")),
+    *(f"pyarrow/_{part}.*" for part in ("dataset_orc", "dataset_parquet_encryption", "parquet_encryption")),
+    "pyarrow/_pyarrow_cpp_tests.*",
 )
-"""What no function imports: tests, type stubs, command line tools, headers, model converters."""
+"""What no function imports: tests, type stubs, command line tools, headers, model converters, stores we do not use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,7 @@ class Wheels:
     def digest(self, *, compiled_with: str) -> str:
         """Changes with anything that changes the folder's contents."""
         parts = [RECIPE, compiled_with, self.machine, self.requirements.read_text(encoding="utf-8")]
-        parts += [*sorted(self.leave_out), *_MANYLINUX, *sorted(_BOTOCORE_SERVICES), *_DEAD_WEIGHT]
+        parts += [*sorted(self.leave_out), *_MANYLINUX, *sorted(BOTOCORE_SERVICES), *_DEAD_WEIGHT]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def selected(self) -> str:
@@ -89,7 +105,7 @@ def installed(wheels: Wheels, *, kept: Path, compiler: Path | None, compiled_wit
     with tempfile.TemporaryDirectory(dir=kept) as scratch:
         target = Path(scratch) / "layer" / "python"
         _install(wheels, target, scratch=Path(scratch))
-        _trim(target)
+        trim(target)
         if compiler is not None:
             compile_tree(target, compiler=compiler)
         if not finished.exists():  # another synth may have been quicker
@@ -146,14 +162,15 @@ def pins_for(wheels: Wheels) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _trim(target: Path) -> None:
+def trim(target: Path) -> None:
+    """Take what no function imports out of the packages in `target`."""
     for pattern in _DEAD_WEIGHT:
         for path in list(target.glob(pattern)):
             _remove(path)
     data = target / "botocore" / "data"
     for service in data.iterdir() if data.is_dir() else ():
         # Files at the top (endpoints, partitions, retries, defaults) are read for every client.
-        if service.is_dir() and service.name not in _BOTOCORE_SERVICES:
+        if service.is_dir() and service.name not in BOTOCORE_SERVICES:
             _remove(service)
 
 

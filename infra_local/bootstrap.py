@@ -1,5 +1,6 @@
 """Makes in moto what a deployment makes in an account: plain boto3 calls, fed from the declarations, safe to repeat."""
 
+import json
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,15 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from endpoints.building import pack
+from headrace.jobs.asynchronous import FAILED_PREFIX, OUTPUT_PREFIX
+from infra_local.lambda_environment import ACCOUNT, REGION
+from infra_local.machines import batch_definition, batch_substitutions, function_arn
 from infra_local.names import ROLE_ARN, Names
 from infra_local.plan import EndpointPlan, Plan, VersionPlan
-from infra_local.queues import make_job_queues
+from infra_local.queues import make_job_queues, make_notice_queues
 
 if TYPE_CHECKING:
     from boto3.session import Session
 
-_ALREADY = frozenset(("ResourceInUseException", "ResourceExistsException", "BucketAlreadyOwnedByYou"))
+_ALREADY = frozenset(
+    ("ResourceInUseException", "ResourceExistsException", "BucketAlreadyOwnedByYou", "StateMachineAlreadyExists")
+)
 _IMAGE = "headrace-serving:local"
+INCOMING = "tenants/*/incoming/*"
+"""Where an object becomes a batch by being there; the very pattern of the CDK app's rule."""
 
 
 class Account:
@@ -53,7 +61,7 @@ class Account:
         )
 
     def build(self, plan: Plan) -> None:
-        """Makes tables, secrets, buckets, archives, models and endpoints; what exists already stays."""
+        """Makes tables, secrets, buckets, queues, the state machine and endpoints; what exists already stays."""
         names = self._names
         database = self.client("dynamodb")
         _make_table(database, names.keys_table, HASH="pk")
@@ -63,9 +71,13 @@ class Account:
         vault = self.client("secretsmanager")
         _once(lambda: vault.create_secret(Name=names.pepper_secret, SecretString=self._pepper))
         store = self.client("s3")
-        for bucket in (names.inputs_bucket, names.artifacts_bucket, names.jobs_bucket):
+        for bucket in (names.inputs_bucket, names.artifacts_bucket, names.jobs_bucket, names.batches_bucket):
             _once(partial(store.create_bucket, Bucket=bucket))
-        make_job_queues(self.client("sqs"), queue=names.jobs_queue, dead_letters=names.jobs_dead_letters)
+        queues = self.client("sqs")
+        make_job_queues(queues, queue=names.jobs_queue, dead_letters=names.jobs_dead_letters)
+        make_notice_queues(queues, queue=names.notices_queue, dead_letters=names.notices_dead_letters)
+        self._make_batches(store)
+        self._make_arrivals()
         for endpoint in plan.endpoints:
             for version in endpoint.versions:
                 if not version.hosted:  # the serving processes read the folders; the fallback function reads S3
@@ -75,6 +87,40 @@ class Account:
     def remember_keys(self) -> None:
         """Keeps the API key records in memory, to put them back when moto has to be started again."""
         self._keys = self.client("dynamodb").scan(TableName=self._names.keys_table)["Items"]
+
+    def _make_batches(self, store: Any) -> None:
+        """Makes the state machine, and the rule that begins a batch with every file below ``incoming/``."""
+        names, events = self._names, self.client("events")
+        store.put_bucket_versioning(Bucket=names.inputs_bucket, VersioningConfiguration={"Status": "Enabled"})
+        for bucket in (names.inputs_bucket, names.jobs_bucket):
+            store.put_bucket_notification_configuration(
+                Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+            )
+        definition = batch_definition(batch_substitutions(names))
+        machines = self.client("stepfunctions")
+        _once(partial(machines.create_state_machine, name=names.batch_machine, definition=definition, roleArn=ROLE_ARN))
+        pattern = {
+            "source": ["aws.s3"],
+            "detail-type": ["Object Created"],
+            "detail": {"bucket": {"name": [names.inputs_bucket]}, "object": {"key": [{"wildcard": INCOMING}]}},
+        }
+        rule = f"{names.prefix}-batch-uploaded"
+        events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+        events.put_targets(Rule=rule, Targets=[{"Id": "batch-start", "Arn": function_arn(names.batch_start)}])
+
+    def _make_arrivals(self) -> None:
+        """Makes the rule that brings a job back when its asynchronous endpoint has left something."""
+        names, events = self._names, self.client("events")
+        keys = [{"prefix": OUTPUT_PREFIX}, {"prefix": FAILED_PREFIX}]
+        pattern = {
+            "source": ["aws.s3"],
+            "detail-type": ["Object Created"],
+            "detail": {"bucket": {"name": [names.jobs_bucket]}, "object": {"key": keys}},
+        }
+        rule = f"{names.prefix}-async-arrived"
+        events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{names.jobs_queue}"
+        events.put_targets(Rule=rule, Targets=[{"Id": "jobs", "Arn": arn}])
 
     def _make_endpoint(self, endpoint: EndpointPlan) -> None:
         control = self.client("sagemaker")
@@ -100,6 +146,25 @@ class Account:
             )
         if not _exists(control.describe_endpoint_config, EndpointConfigName=name):
             control.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
+        if not _exists(control.describe_endpoint, EndpointName=name):
+            control.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        declared = endpoint.declaration.async_inference
+        if declared is not None:
+            served = [each for each in variants if each["VariantName"] == endpoint.declaration.async_version]
+            concurrency = declared.concurrent_requests_per_instance
+            self._make_async_endpoint(self._names.async_endpoint(endpoint.name), served, concurrency=concurrency)
+
+    def _make_async_endpoint(self, name: str, variants: list[dict[str, Any]], *, concurrency: int) -> None:
+        control, bucket = self.client("sagemaker"), self._names.jobs_bucket
+        paths = {"S3OutputPath": f"s3://{bucket}/{OUTPUT_PREFIX}", "S3FailurePath": f"s3://{bucket}/{FAILED_PREFIX}"}
+        settings = {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": concurrency},
+            "OutputConfig": {place: path.rstrip("/") for place, path in paths.items()},
+        }
+        if not _exists(control.describe_endpoint_config, EndpointConfigName=name):
+            control.create_endpoint_config(
+                EndpointConfigName=name, ProductionVariants=variants, AsyncInferenceConfig=settings
+            )
         if not _exists(control.describe_endpoint, EndpointName=name):
             control.create_endpoint(EndpointName=name, EndpointConfigName=name)
 

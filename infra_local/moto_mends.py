@@ -8,9 +8,11 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import requests
+from moto.awslambda.exceptions import LambdaClientError
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core.responses import ActionResult
@@ -25,7 +27,21 @@ _TOKENS_KEPT_MAX = 10_000
 _TASK_SERVICES = ("lambda", "states")
 
 Invoke = Callable[[str, bytes, str], tuple[bytes, str | None]]
-"""(function name, event, invocation type) → (answer, function error)."""
+"""(function name, event, invocation type) → (answer, function error). Raises InvocationRefusedError."""
+
+
+class InvocationRefusedError(Exception):
+    """The Lambda host does not run the event: there is no such function, or too many wait.
+
+    Attributes:
+        status: The HTTP status of the Invoke API.
+        code: The error's name in the Invoke API.
+    """
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
 
 
 def invoke_over_http(url: str) -> Invoke:
@@ -42,6 +58,8 @@ def invoke_over_http(url: str) -> Invoke:
             headers={"X-Amz-Invocation-Type": invocation_type},
             timeout=_INVOKE_TIMEOUT_S,
         )
+        if not answer.ok:
+            raise InvocationRefusedError(answer.status_code, answer.headers.get("x-amzn-ErrorType", "ServiceException"))
         return answer.content, answer.headers.get("X-Amz-Function-Error")
 
     return invoke
@@ -64,7 +82,7 @@ def mend_all(invoke: Invoke) -> None:
     add_update_endpoint()
 
 
-def _mend(owner: type, hook: str, replacement: Callable[..., Any]) -> None:
+def mend(owner: type, hook: str, replacement: Callable[..., Any]) -> None:
     """Puts a replacement at a hook; types do not follow, moto's are its own."""
     setattr(owner, hook, replacement)
 
@@ -82,7 +100,7 @@ def make_dynamodb_atomic() -> None:
         with lock:
             return original(self)
 
-    _mend(DynamoHandler, "call_action", call_action)
+    mend(DynamoHandler, "call_action", call_action)
 
 
 def give_absent_attributes_no_size() -> None:
@@ -95,7 +113,7 @@ def give_absent_attributes_no_size() -> None:
     def expr(self: FuncSize, item: Any) -> int | None:
         return None if self.attr.get_type(item) is None else original(self, item)
 
-    _mend(FuncSize, "expr", expr)
+    mend(FuncSize, "expr", expr)
 
 
 def repeat_no_transaction() -> None:
@@ -120,7 +138,7 @@ def repeat_no_transaction() -> None:
                 done.popitem(last=False)
         return answer
 
-    _mend(DynamoHandler, "transact_write_items", transact_write_items)
+    mend(DynamoHandler, "transact_write_items", transact_write_items)
 
 
 def send_lambda_invocations(invoke: Invoke) -> None:
@@ -128,13 +146,19 @@ def send_lambda_invocations(invoke: Invoke) -> None:
 
     moto would run them in Docker, or answer a canned text. Both of its ways in lead to the host: the Invoke API and
     Step Functions (``LambdaSimpleBackend.invoke``), S3 notifications and event source mappings
-    (``LambdaFunction.invoke``).
+    (``LambdaFunction.invoke``). What the host refuses is refused under the same name, so that a state machine that
+    meets a throttle retries it as such.
     """
 
     def pass_on(name: str, body: Any, headers: Any, response_headers: Any) -> bytes:
         payload = body.encode() if isinstance(body, str) else (body or b"{}")
         kind = (headers or {}).get("x-amz-invocation-type") or (headers or {}).get("X-Amz-Invocation-Type")
-        answer, error = invoke(name, payload, kind or "RequestResponse")
+        try:
+            answer, error = invoke(name, payload, kind or "RequestResponse")
+        except InvocationRefusedError as refused:
+            refusal = LambdaClientError(refused.code, "The function was not invoked.")
+            refusal.code = refused.status
+            raise refusal from None
         if error:
             response_headers["x-amz-function-error"] = error
         return answer
@@ -153,8 +177,8 @@ def send_lambda_invocations(invoke: Invoke) -> None:
     def function_invoke(self: LambdaFunction, body: Any, request_headers: Any, response_headers: Any) -> bytes:
         return pass_on(self.function_name, body, request_headers, response_headers)
 
-    _mend(LambdaSimpleBackend, "invoke", backend_invoke)
-    _mend(LambdaFunction, "invoke", function_invoke)
+    mend(LambdaSimpleBackend, "invoke", backend_invoke)
+    mend(LambdaFunction, "invoke", function_invoke)
 
 
 def send_event_targets(invoke: Invoke) -> None:
@@ -176,7 +200,7 @@ def send_event_targets(invoke: Invoke) -> None:
         finally:
             self.targets = kept
 
-    _mend(Rule, "send_to_targets", send_to_targets)
+    mend(Rule, "send_to_targets", send_to_targets)
 
 
 def _start_target(target: dict[str, Any], event: Any, invoke: Invoke) -> None:
@@ -199,7 +223,8 @@ def _start_target(target: dict[str, Any], event: Any, invoke: Invoke) -> None:
     text = target.get("Input") or json.dumps(made)
     _, _, service, region, account, *rest = target["Arn"].split(":")
     if service == "lambda":
-        invoke(rest[1], text.encode(), "Event")
+        with suppress(InvocationRefusedError):  # the target's trouble is never that of whoever put the event
+            invoke(rest[1], text.encode(), "Event")
         return
     stepfunctions_parser_backends[account][region].start_execution(target["Arn"], str(uuid.uuid4()), text)
 
@@ -219,7 +244,7 @@ def keep_zero_weights() -> None:
             variant["CurrentWeight"] = variant["DesiredWeight"] = weight
         return made
 
-    _mend(FakeEndpoint, "_process_production_variants", process)
+    mend(FakeEndpoint, "_process_production_variants", process)
 
 
 def accept_every_instance_type() -> None:
@@ -233,7 +258,7 @@ def accept_every_instance_type() -> None:
         if not instance_type.startswith("ml."):
             original(self, instance_type)
 
-    _mend(FakeEndpointConfig, "validate_instance_type", validate)
+    mend(FakeEndpointConfig, "validate_instance_type", validate)
 
 
 def name_executions() -> None:
@@ -250,7 +275,7 @@ def name_executions() -> None:
     ) -> Any:
         return original(self, state_machine_arn, name or str(uuid.uuid4()), *rest, **named)
 
-    _mend(StepFunctionsParserBackend, "start_execution", start_execution)
+    mend(StepFunctionsParserBackend, "start_execution", start_execution)
 
 
 def add_update_endpoint() -> None:
@@ -280,4 +305,4 @@ def add_update_endpoint() -> None:
         retain = bool(self._get_param("RetainAllVariantProperties"))
         return ActionResult({"EndpointArn": update_endpoint(self.sagemaker_backend, name, config_name, retain=retain)})
 
-    _mend(SageMakerResponse, "update_endpoint", respond)
+    mend(SageMakerResponse, "update_endpoint", respond)

@@ -1,4 +1,4 @@
-"""``python -m infra_local.moto_server --port N --lambda-url URL --faults FILE``: moto as the rest of AWS, mended."""
+"""``python -m infra_local.moto_server --port N --lambda-url URL --runtime-url URL --faults FILE``: moto, mended."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m infra_local.moto_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lambda-url", required=True, help="where the Lambda host's Invoke API is")
+    parser.add_argument("--runtime-url", required=True, help="where the SageMaker runtime's API is")
     parser.add_argument("--faults", type=Path, required=True, help="where faults of DynamoDB are asked for")
     options = parser.parse_args(arguments)
 
@@ -29,10 +30,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     from infra_local.moto_faults import FaultyDynamoDB  # noqa: PLC0415
     from infra_local.moto_mends import invoke_over_http, mend_all  # noqa: PLC0415
+    from infra_local.moto_transform import infer_over_http, mend_transform_jobs  # noqa: PLC0415
+    from infra_local.moto_uploads import mend_uploads  # noqa: PLC0415
 
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     default_user_config["lambda"] = {"use_docker": False}
     mend_all(invoke_over_http(options.lambda_url))
+    mend_uploads()
+    mend_transform_jobs(infer_over_http(options.runtime_url))
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     sys.stdout.write(f"moto on port {options.port}\n")
     run_simple(

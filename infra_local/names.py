@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.catalog import ASYNC_SUFFIX
 from infra_local.lambda_environment import ACCOUNT, REGION
 
 STAGE = "local"
@@ -76,6 +77,56 @@ class Names:
         return f"{self.prefix}-jobs-dead"
 
     @property
+    def batch_start(self) -> str:
+        """What begins a batch when an object arrives."""
+        return f"{self.prefix}-batch_start"
+
+    @property
+    def batch_plan(self) -> str:
+        """What divides a batch into shards."""
+        return f"{self.prefix}-batch_plan"
+
+    @property
+    def batch_score(self) -> str:
+        """What asks a model for every record of a shard."""
+        return f"{self.prefix}-batch_score"
+
+    @property
+    def batch_finish(self) -> str:
+        """What merges, counts and reports."""
+        return f"{self.prefix}-batch_finish"
+
+    @property
+    def batch_machine(self) -> str:
+        """The state machine of batches."""
+        return f"{self.prefix}-batch"
+
+    @property
+    def batch_machine_arn(self) -> str:
+        """Its ARN."""
+        return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{self.batch_machine}"
+
+    @property
+    def batches_bucket(self) -> str:
+        """Where what belongs to batches lies: plans, parts, results, reports."""
+        return f"{self.prefix}-batches"
+
+    @property
+    def notify(self) -> str:
+        """What tells webhooks of ends."""
+        return f"{self.prefix}-notify"
+
+    @property
+    def notices_queue(self) -> str:
+        """The queue of ends that somebody wants to be told of."""
+        return f"{self.prefix}-notices"
+
+    @property
+    def notices_dead_letters(self) -> str:
+        """Where notices end that could not be delivered."""
+        return f"{self.prefix}-notices-dead"
+
+    @property
     def artifacts_bucket(self) -> str:
         """Where model archives lie."""
         return f"{self.prefix}-artifacts"
@@ -84,9 +135,13 @@ class Names:
         """The SageMaker endpoint of a declaration."""
         return f"{self.prefix}-{name}"
 
+    def async_endpoint(self, name: str) -> str:
+        """The asynchronous SageMaker endpoint of a declaration."""
+        return f"{self.endpoint(name)}{ASYNC_SUFFIX}"
+
     def short(self, endpoint: str) -> str:
-        """The declaration's name of a SageMaker endpoint."""
-        return endpoint.removeprefix(f"{self.prefix}-")
+        """The declaration's name of either of its SageMaker endpoints."""
+        return endpoint.removeprefix(f"{self.prefix}-").removesuffix(ASYNC_SUFFIX)
 
 
 def aws_environment(*, moto: str, lambda_api: str, sagemaker_runtime: str) -> Mapping[str, str]:

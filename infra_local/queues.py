@@ -1,4 +1,4 @@
-"""The queue of jobs in moto, and its event source mapping: what stands between SQS and a function on AWS.
+"""Queues in moto, and their event source mappings: what stands between SQS and a function on AWS.
 
 moto has mappings too, but hands a message on once, while it is being sent: one that failed, or that was told to come
 later, never comes. Here a queue is polled as Lambda does it (AWS Lambda developer guide, "Using Lambda with Amazon
@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from headrace.jobs.states import AGE_MAX_S, RECEIVES_MAX, VISIBILITY_S
+from headrace import notices
+from headrace.jobs import states as jobs
 from infra_local.lambda_environment import ACCOUNT, REGION, InvocationResult
 from infra_local.lambda_host import InvokeRefusedError, LambdaHost
 
@@ -21,18 +22,53 @@ PAUSE_S = 1.0
 DEAD_LETTER_RETENTION_S = 14 * 86_400
 
 
-def make_job_queues(sqs: Any, *, queue: str, dead_letters: str) -> None:
-    """Makes both queues as the CDK app does; what exists already stays."""
+def make_queues(
+    sqs: Any, *, queue: str, dead_letters: str, visibility_s: float, kept_s: float, receives_max: int
+) -> None:
+    """Makes a queue and its dead letters as the CDK app does; what exists already stays.
+
+    Args:
+        sqs: A boto3 client.
+        queue: The queue's name.
+        dead_letters: Where a message goes that was received too often.
+        visibility_s: How long a message that is being worked on is not delivered again.
+        kept_s: How long a message waits at most.
+        receives_max: How often it is delivered at most.
+    """
     made = sqs.create_queue(QueueName=dead_letters, Attributes={"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION_S)})
     dead = sqs.get_queue_attributes(QueueUrl=made["QueueUrl"], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    redrive = {"deadLetterTargetArn": dead, "maxReceiveCount": RECEIVES_MAX}
+    redrive = {"deadLetterTargetArn": dead, "maxReceiveCount": receives_max}
     sqs.create_queue(
         QueueName=queue,
         Attributes={
-            "VisibilityTimeout": str(int(VISIBILITY_S)),
-            "MessageRetentionPeriod": str(int(2 * AGE_MAX_S)),
+            "VisibilityTimeout": str(int(visibility_s)),
+            "MessageRetentionPeriod": str(int(kept_s)),
             "RedrivePolicy": json.dumps(redrive),
         },
+    )
+
+
+def make_job_queues(sqs: Any, *, queue: str, dead_letters: str) -> None:
+    """Makes the queues of jobs."""
+    make_queues(
+        sqs,
+        queue=queue,
+        dead_letters=dead_letters,
+        visibility_s=jobs.VISIBILITY_S,
+        kept_s=2 * jobs.AGE_MAX_S,
+        receives_max=jobs.RECEIVES_MAX,
+    )
+
+
+def make_notice_queues(sqs: Any, *, queue: str, dead_letters: str) -> None:
+    """Makes the queues of ends that are to be told."""
+    make_queues(
+        sqs,
+        queue=queue,
+        dead_letters=dead_letters,
+        visibility_s=notices.VISIBILITY_S,
+        kept_s=2 * notices.KEPT_S,
+        receives_max=notices.TRIES_MAX,
     )
 
 

@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from infra_local import event_stream, sagemaker_errors
+from infra_local.async_inference import AsyncInference, AsyncStore
 from infra_local.control_plane import ControlPlane, ControlPlaneDownError, UnknownEndpointError
 from infra_local.faults import RUBBISH, Fault, FaultBook, misshape
 from infra_local.lambda_api import read_bounded
@@ -56,16 +57,6 @@ class ModelAnswer:
     attributes: str | None
 
 
-class AsyncStore(Protocol):
-    """Where asynchronous invocations read their input and leave their output."""
-
-    def read(self, uri: str) -> bytes:
-        """Returns an object's bytes."""
-
-    def write(self, uri: str, body: bytes, content_type: str) -> None:
-        """Writes an object."""
-
-
 class SageMakerRuntime:
     """Answers the runtime API.
 
@@ -95,11 +86,10 @@ class SageMakerRuntime:
         self._backend = backend
         self._faults = faults
         self._short_name = short_name
-        self._store = store
+        self._async = None if store is None else AsyncInference(control, store=store, ask=self._ask_any)
         self._model_timeout_s = model_timeout_s
         self._server: asyncio.Server | None = None
         self._web: web.Server | None = None
-        self._later: set[asyncio.Task[None]] = set()
         self._port = 0
 
     @property
@@ -116,9 +106,8 @@ class SageMakerRuntime:
 
     async def stop(self) -> None:
         """Ends the listener, and drops asynchronous work."""
-        for task in self._later:
-            task.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
+        if self._async is not None:
+            await self._async.stop()
         if self._server is not None and self._web is not None:
             self._server.close()
             await self._web.shutdown(timeout=0.5)
@@ -176,11 +165,13 @@ class SageMakerRuntime:
             raise sagemaker_errors.unavailable(name)
         return random.choices(names, weights)[0]  # noqa: S311 - traffic shares are no secret
 
-    async def _ask(self, name: str, variant: str, body: bytes, headers: dict[str, str]) -> ModelAnswer:
+    async def _ask(
+        self, name: str, variant: str, body: bytes, headers: dict[str, str], *, timeout_s: float | None = None
+    ) -> ModelAnswer:
         """Sends one request to the container, through the faults in force."""
         struck = self._faults.strike(self._short_name(name), variant)
         try:
-            async with asyncio.timeout(self._model_timeout_s):
+            async with asyncio.timeout(self._model_timeout_s if timeout_s is None else timeout_s):
                 await self._suffer(name, variant, struck)
                 answer = await self._post(name, variant, body, headers)
         except TimeoutError as error:
@@ -253,54 +244,17 @@ class SageMakerRuntime:
         return response
 
     async def _accept(self, request: web.BaseRequest, name: str) -> web.Response:
-        if self._store is None:
+        if self._async is None:
             raise RuntimeRefusalError(500, "InternalFailure", "no object store")
-        source = request.headers.get("X-Amzn-SageMaker-InputLocation")
-        inline = await _read(request)
-        if bool(source) == bool(inline):
-            raise RuntimeRefusalError(400, "ValidationError", "give either InputLocation or Body")
-        try:
-            state = await self._control.endpoint(name)
-            config = await self._control.describe_config(state.config)
-        except UnknownEndpointError as error:
-            raise sagemaker_errors.unknown_endpoint(name) from error
-        except ControlPlaneDownError as error:
-            raise sagemaker_errors.unavailable(name) from error
-        settings = config.get("AsyncInferenceConfig")
-        if not isinstance(settings, dict):
-            raise RuntimeRefusalError(400, "ValidationError", f"Endpoint {name} is not an asynchronous endpoint.")
-        inference_id = request.headers.get("X-Amzn-SageMaker-Inference-Id") or str(uuid.uuid4())
-        output = f"{settings['OutputConfig']['S3OutputPath'].rstrip('/')}/{inference_id}.out"
-        failures = settings["OutputConfig"].get("S3FailurePath")
-        failure = f"{failures.rstrip('/')}/{inference_id}-error.out" if failures else None
+        body = await _read(request)
         headers = _passed_on(request, content_type="X-Amzn-SageMaker-Content-Type", accept="X-Amzn-SageMaker-Accept")
-        work = self._work_later(self._store, name, source or inline, headers, output=output, failure=failure)
-        task = asyncio.ensure_future(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
-        locations = {"X-Amzn-SageMaker-OutputLocation": output}
-        if failure:
-            locations["X-Amzn-SageMaker-FailureLocation"] = failure
-        return web.json_response({"InferenceId": inference_id}, status=202, headers=locations)
+        return await self._async.accept(
+            name, lambda field: request.headers.get(f"X-Amzn-SageMaker-{field}"), body, headers
+        )
 
-    async def _work_later(
-        self,
-        store: AsyncStore,
-        name: str,
-        source: str | bytes,
-        headers: dict[str, str],
-        *,
-        output: str,
-        failure: str | None,
-    ) -> None:
-        try:
-            body = await asyncio.to_thread(store.read, source) if isinstance(source, str) else source
-            answer = await self._ask(name, await self._choose(name, None), body, headers)
-        except RuntimeRefusalError as error:
-            if failure is not None:
-                await asyncio.to_thread(store.write, failure, error.document(), "application/json")
-            return
-        await asyncio.to_thread(store.write, output, answer.body, answer.content_type)
+    async def _ask_any(self, name: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ModelAnswer:
+        """Asks a variant chosen by weight; an asynchronous endpoint has one."""
+        return await self._ask(name, await self._choose(name, None), body, headers, timeout_s=timeout_s)
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from headrace import notices
 from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
 from headrace.jobs.states import BATCH_MAX
 from infra_local.bootstrap import Account, ObjectStore
@@ -25,7 +26,7 @@ from infra_local.control_plane import ControlPlane
 from infra_local.faults import AT_ONCE, DYNAMODB, FaultBook, parse_fault
 from infra_local.front import Front
 from infra_local.front_signature import AccessKey
-from infra_local.functions import JOBS_AT_ONCE, ROOT, platform_functions
+from infra_local.functions import JOBS_AT_ONCE, NOTICES_AT_ONCE, ROOT, platform_functions
 from infra_local.lambda_api import LambdaApi
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.lambda_host import LambdaHost
@@ -229,8 +230,10 @@ class Stack:
             )
         await self.lambda_host.first_starts()
         # Before the API opens: what it accepts for later must find somebody who runs it; a test's functions need not.
-        if self.names.job_run in self.lambda_host.names():
-            self._run_jobs()
+        self._poll(self.names.job_run, self.names.jobs_queue, batch_max=BATCH_MAX, concurrency_max=JOBS_AT_ONCE)
+        self._poll(
+            self.names.notify, self.names.notices_queue, batch_max=notices.BATCH_MAX, concurrency_max=NOTICES_AT_ONCE
+        )
         yield "opening the API"
         self.front = Front(
             self.lambda_host,
@@ -275,17 +278,19 @@ class Stack:
         await self.runtime.start()
         self._cleanup.push_async_callback(self.runtime.stop)
 
-    def _run_jobs(self) -> None:
-        jobs = EventSource(
+    def _poll(self, function: str, queue: str, *, batch_max: int, concurrency_max: int) -> None:
+        if function not in self.lambda_host.names():
+            return
+        source = EventSource(
             self.lambda_host,
-            function=self.names.job_run,
+            function=function,
             sqs=lambda: self.account.client("sqs"),
-            url=queue_url(self.moto_url, self.names.jobs_queue),
-            batch_max=BATCH_MAX,
-            concurrency_max=JOBS_AT_ONCE,
+            url=queue_url(self.moto_url, queue),
+            batch_max=batch_max,
+            concurrency_max=concurrency_max,
         )
-        jobs.start()
-        self._cleanup.push_async_callback(jobs.stop)
+        source.start()
+        self._cleanup.push_async_callback(source.stop)
 
     async def _start_lambda_host(self, catalog: Path) -> None:
         loop = asyncio.get_running_loop()
@@ -310,7 +315,8 @@ class Stack:
         write_faults(self._moto_faults, (), tables=self._tables)  # what is made in it now must meet none
         command = (
             *(sys.executable, "-m", "infra_local.moto_server"),
-            *("--port", str(self._moto_port), "--lambda-url", self.lambda_url, "--faults", str(self._moto_faults)),
+            *("--port", str(self._moto_port), "--lambda-url", self.lambda_url),
+            *("--runtime-url", self.runtime.url, "--faults", str(self._moto_faults)),
         )
         environment = {**base_environment(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = open_log(self.logs, "moto")

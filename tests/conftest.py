@@ -11,7 +11,7 @@ settings.load_profile("headrace")
 
 ROOT = Path(__file__).parents[1]
 MODULE_LINES_GUIDE = 250
-SOURCE_FOLDERS = ("functions", "layers/core", "endpoints", "infra_cdk", "infra_local")
+SOURCE_FOLDERS = ("functions", "layers/core", "endpoints", "infra_cdk", "infra_local", "headrace_cli")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

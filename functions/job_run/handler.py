@@ -19,11 +19,13 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from headrace.errors import StoreUnavailable
 from headrace.jobs.runs import CONTENDED_S, Later, Runner
 from headrace.jobs.states import RUN_MAX_S
+from headrace_aws.admission_tables import SlotsTable
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.jobs_bucket import JobsBucket
 from headrace_aws.jobs_queue import JobsQueue, read_message
 from headrace_aws.jobs_server import LambdaServer
 from headrace_aws.jobs_table import JobsTable
+from headrace_aws.notices_queue import NoticesQueue
 from headrace_aws.settings import JobRunSettings
 from headrace_aws.state_table import READ_TIMEOUT_S, StateTable
 
@@ -37,8 +39,11 @@ runner = Runner(
     records=JobsTable(table),
     objects=JobsBucket(settings.jobs_bucket, calls=BoundedCalls()),
     server=LambdaServer(settings.predict_function, calls=BoundedCalls()),
+    places=SlotsTable(table),
+    notices=NoticesQueue(settings.notices_queue, calls=BoundedCalls()),
     wall=time.time,
     uniform=random.random,  # spreads retries, guards nothing
+    looks=queue,
 )
 # Every item may fail: they come again, and the function itself did not.
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -52,8 +57,11 @@ def _take(record: SQSRecord) -> None:
     tenant = job_id = ""
     later: Later | None
     try:
-        tenant, job_id = read_message(record.body)
-        later = runner.run(tenant, job_id)
+        asked = read_message(record.body)
+        if asked is None:
+            return  # an object that tells nothing: the next look finds what it is about
+        tenant, job_id = asked.tenant, asked.job_id
+        later = runner.run(tenant, job_id, after=asked.after, arrived=asked.arrived)
     except StoreUnavailable:
         later = Later(CONTENDED_S)
     except Exception as error:  # noqa: BLE001 - what failed here may quote the request

@@ -13,9 +13,11 @@ from typing import Any
 from functions.predict.call import IDEMPOTENCY_HEADER, Call, begin
 from functions.predict.lean import FastAPI, HTTPException, Request, Response, Route
 from functions.predict.routes import (
+    batches,
     classifications,
     detections,
     documents,
+    files,
     inference_protocol,
     jobs,
     models,
@@ -58,7 +60,7 @@ def create_app(services: Services) -> FastAPI:
         # Lambda traces the invocation and Powertools writes the metrics: FastAPI's own would measure it all again.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for module in (classifications, detections, models, dry_run, jobs, inference_protocol, documents):
+    for module in (classifications, detections, models, dry_run, jobs, files, batches, inference_protocol, documents):
         for method, path, handle in module.ROUTES:
             # Starlette's plain routes: FastAPI's own work out what to inject, for each request too, and nothing is.
             route = Route(
@@ -111,7 +113,7 @@ async def _answer(handle: Handle, call: Call, services: Services) -> Response:
             return _failure(call, error)
         from functions.predict.deferred import take_as_job  # noqa: PLC0415 - few requests are deferred
 
-        return take_as_job(call, services.jobs())
+        return take_as_job(call, services.jobs(), services)
     except Exception as error:  # noqa: BLE001 - see below
         return _failure(call, error)
 

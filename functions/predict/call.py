@@ -16,7 +16,7 @@ from headrace.catalog import Endpoint
 from headrace.deadline import SDK_TIMEOUT_HEADER, TIMEOUT_HEADER, Deadline, decide
 from headrace.errors import InvalidRequest, Unauthenticated
 from headrace.identity import Principal
-from headrace.jobs.prefer import Preference, prefer
+from headrace.jobs.prefer import WEBHOOK_HEADER, Preference, prefer
 
 VERSION_HEADER = "x-headrace-version"
 STICKY_HEADER = "x-headrace-sticky-key"
@@ -38,6 +38,7 @@ _ANSWER_HEADERS = (
     "x-headrace-cost-class-max",
     "x-headrace-language",
     "x-headrace-group",
+    WEBHOOK_HEADER,
 )
 
 

@@ -11,24 +11,47 @@ from typing import Any
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.routes.jobs import JOBS_PATH
-from functions.predict.serve import within_limits
+from functions.predict.serve import plan_of, within_limits
 from functions.predict.services import Services
 from headrace.deadline import LAMBDA_MARGIN_S
-from headrace.jobs.offers import WAIT_MAX_S, Jobs, look, offer, result
+from headrace.errors import InvalidRequest
+from headrace.jobs.offers import LIST_DEFAULT, WAIT_MAX_S, Jobs, cancel, look, newest, offer, result
+from headrace.jobs.prefer import WEBHOOK_HEADER
 from headrace.jobs.requests import JobAnswer, accept
-from headrace.jobs.states import POLL_AFTER_S, Job
+from headrace.jobs.states import OVER, POLL_AFTER_S, Job, waiting_max
+from headrace.webhooks import parse_webhook
 
 JSON = "application/json"
+_DIGITS_MAX = 4
 
 
-def take_as_job(call: Call, jobs: Jobs) -> Response:
+def check_webhook(call: Call, jobs: Jobs) -> str:
+    """Where the caller wants to be told of the end, or an empty text.
+
+    Raises:
+        InvalidRequest: nothing can be sent there.
+    """
+    url = call.request.headers.get(WEBHOOK_HEADER, "")
+    if url:
+        parse_webhook(url, loopback=jobs.loopback, field=WEBHOOK_HEADER)
+    return url
+
+
+def take_as_job(call: Call, jobs: Jobs, services: Services) -> Response:
     """Accept the request for later and say where its answer will be: 202.
 
     Raises:
+        InvalidRequest: nothing can be sent to its webhook.
+        LimitExceeded: the tenant has too many jobs that are not over.
         StoreUnavailable: it could not be written down, so it was not accepted.
     """
     event = call.request.scope["aws.event"]
-    job = offer(jobs, accept(event, call.principal, path=call.request.url.path))
+    job = offer(
+        jobs,
+        accept(event, call.principal, path=call.request.url.path),
+        waiting_max=waiting_max(plan_of(call, services)),
+        webhook=check_webhook(call, jobs),
+    )
     call.record["job"] = job.job_id
     call.answer_headers.clear()
     return Response(
@@ -43,8 +66,8 @@ def take_as_job(call: Call, jobs: Jobs) -> Response:
     )
 
 
-def document(job: Job) -> dict[str, Any]:
-    """A job as its caller reads it, but for its result."""
+def summary(job: Job) -> dict[str, Any]:
+    """A job as a list of them shows it."""
     return {
         "id": job.job_id,
         "object": "job",
@@ -52,8 +75,12 @@ def document(job: Job) -> dict[str, Any]:
         "created_at": int(job.created_at),
         "expires_at": int(job.expires_at),
         "code": job.code or None,
-        "result": None,
     }
+
+
+def document(job: Job) -> dict[str, Any]:
+    """A job as its caller reads it, but for its result."""
+    return {**summary(job), "result": None}
 
 
 def tell_of_job(call: Call, jobs: Jobs, services: Services) -> Response:
@@ -73,11 +100,47 @@ def tell_of_job(call: Call, jobs: Jobs, services: Services) -> Response:
     answer = result(jobs, job) if job.state == "done" else None
     body = document(job) if answer is None else {**document(job), "result": _result(answer)}
     headers = {"cache-control": "no-store"}
-    if job.state in {"queued", "running"}:
+    if job.state not in OVER:
         headers["retry-after"] = str(POLL_AFTER_S)
     if asked_s is not None:
         headers["preference-applied"] = f"wait={asked_s}"
     return Response(json.dumps(body, ensure_ascii=False).encode(), media_type=JSON, headers=headers)
+
+
+def list_of_jobs(call: Call, jobs: Jobs) -> Response:
+    """The caller's jobs, newest first, without their results.
+
+    Raises:
+        InvalidRequest: `limit` or `after` cannot be used.
+        StoreUnavailable: nobody can say.
+    """
+    query = call.request.query_params
+    text = query.get("limit", str(LIST_DEFAULT))
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise InvalidRequest("limit must be a whole number.", code="invalid_limit", field="limit")
+    page = newest(jobs, call.principal, limit=int(text), after=query.get("after", ""))
+    call.record.update(tenant=call.principal.tenant)
+    data = [summary(job) for job in page.jobs]
+    body = {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": page.after or (data[-1]["id"] if data else None),
+        "has_more": bool(page.after),
+    }
+    return Response(json.dumps(body).encode(), media_type=JSON, headers={"cache-control": "no-store"})
+
+
+def cancel_job(call: Call, jobs: Jobs) -> Response:
+    """One job of the caller's, dropped if no run of it has begun; its state says whether it was.
+
+    Raises:
+        UnknownTarget: this caller has no such job.
+        StoreUnavailable: nobody can say.
+    """
+    job = cancel(jobs, call.principal, call.request.path_params["job"])
+    call.record.update(job=job.job_id, tenant=call.principal.tenant)
+    return Response(json.dumps(document(job)).encode(), media_type=JSON, headers={"cache-control": "no-store"})
 
 
 def _seconds_left(call: Call) -> float:

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from mangum import Mangum
@@ -25,13 +25,33 @@ from headrace_aws.settings import PredictSettings
 from headrace_aws.shared_state import SharedState
 from headrace_aws.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from headrace.jobs.asynchronous import Asynchronous
+
 settings = PredictSettings.read(os.environ)
 logger = Logger()
 primary = SageMakerPrimary(prefix=settings.prefix, calls=BoundedCalls())
 state = SharedState(table=settings.state_table, pepper_secret=settings.pepper_secret)
+
+
+@cache
+def _asynchronous() -> "Asynchronous":
+    from headrace_aws.jobs_bucket import JobsBucket  # noqa: PLC0415 - only jobs of some endpoints need these
+    from headrace_aws.sagemaker_async import SageMakerAsync  # noqa: PLC0415
+
+    return SageMakerAsync(
+        prefix=settings.prefix,
+        bucket=settings.jobs_bucket,
+        objects=JobsBucket(settings.jobs_bucket, calls=BoundedCalls()),
+        calls=BoundedCalls(),
+        wall=time.time,
+    )
+
+
+catalog = load(Path(settings.catalog).read_text(encoding="utf-8"))
 app = create_app(
     Services(
-        catalog=load(Path(settings.catalog).read_text(encoding="utf-8")),
+        catalog=catalog,
         primary=primary,
         stand_in=LambdaStandIn(function=settings.fallback_function, calls=BoundedCalls()),
         inputs=InputsBucket(settings.inputs_bucket, calls=BoundedCalls()),
@@ -42,7 +62,26 @@ app = create_app(
             revocations=RevocationsTable(settings.keys_table),
             wall=time.time,
         ),
-        jobs=cache(partial(state.jobs, bucket=settings.jobs_bucket, queue=settings.jobs_queue)),
+        jobs=cache(
+            partial(
+                state.jobs,
+                bucket=settings.jobs_bucket,
+                queue=settings.jobs_queue,
+                loopback=bool(settings.webhooks_loopback),
+            )
+        ),
+        asynchronous=_asynchronous,
+        batches=cache(
+            partial(
+                state.batches,
+                bucket=settings.batches_bucket,
+                inputs=settings.inputs_bucket,
+                kms_key=settings.inputs_key,
+                machine=settings.state_machine,
+                catalog=catalog,
+                loopback=bool(settings.webhooks_loopback),
+            )
+        ),
         clock=time.monotonic,
         sleep=time.sleep,
         report=Telemetry(logger, Metrics(), store_failures=state.take_failures).report,

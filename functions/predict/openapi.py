@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from functions.predict.batch_operations import BATCH_OPERATIONS, BATCH_SCHEMAS
 from functions.predict.lean import FastAPI, Route
 from functions.predict.operations import OPERATIONS, PROTOCOL_SCHEMAS, SCHEMAS, Operation
 from headrace.gateway import PUBLIC_PATHS
@@ -21,10 +22,11 @@ _DESCRIPTION = (
     "version with `x-headrace-version`."
 )
 _ERRORS = {
+    "307": "Too large for an answer: `Location` has it for a while.",
     "400": "The request must be changed; `code` says how.",
     "401": "No usable credential.",
     "403": "The caller lacks a scope, or the object is not the tenant's.",
-    "404": "No such model, version or path.",
+    "404": "No such model, version, file, batch, job or path.",
     "405": "The path takes another method.",
     "409": "The same `Idempotency-Key` is being answered: see `Retry-After`.",
     "413": "Too large.",
@@ -45,7 +47,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         if isinstance(route, Route)
     ]
     base = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=routes)
-    _, definitions = models_json_schema([(schema, "validation") for schema in SCHEMAS], ref_template=_REF)
+    _, definitions = models_json_schema(
+        [(schema, "validation") for schema in SCHEMAS + BATCH_SCHEMAS], ref_template=_REF
+    )
     base["components"] = {
         "schemas": {**definitions.get("$defs", {}), **PROTOCOL_SCHEMAS},
         "securitySchemes": {
@@ -58,13 +62,14 @@ def document(app: FastAPI) -> dict[str, Any]:
         },
     }
     base["security"] = [{"ApiKey": []}, {"Bearer": []}]
+    operations = OPERATIONS | BATCH_OPERATIONS
     for path, methods in base["paths"].items():
         for method in methods:
-            methods[method] = _operation(method.upper(), path, OPERATIONS[method.upper(), path])
+            methods[method] = _operation(path, operations[method.upper(), path])
     return base
 
 
-def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
     protocol = path.startswith("/v2")
     public = path in PUBLIC_PATHS
     error = {"$ref": f"#/components/schemas/{'ProtocolError' if protocol else 'Error'}"}
@@ -72,7 +77,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {
             "description": operation.answer,
-            "headers": _answer_headers(inference=method == "POST" and operation.tag != "models"),
+            "headers": _answer_headers(inference=operation.deferrable),
             "content": {media: {"schema": schema} for media, schema in operation.response.items()},
         }
     }

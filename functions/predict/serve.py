@@ -13,6 +13,7 @@ from headrace.inference import InferenceRequest, InferenceResponse
 from headrace.invocation.attempts import Tried
 from headrace.invocation.policy import Answer, Invocation, invoke
 from headrace.invocation.steps import run
+from headrace.jobs.prefer import WEBHOOK_HEADER
 from headrace.plans import Plan
 from headrace.routing.capabilities import PINNED, Need, route, rung_name, why_not_rung
 from headrace_aws.performer import Performer
@@ -99,7 +100,8 @@ def serve(
         binary_output: whether raw tensors are wanted.
 
     Raises:
-        HeadraceError: as `headrace.invocation.policy.invoke` does, and `AsJob` when the caller prefers that.
+        HeadraceError: as `headrace.invocation.policy.invoke` does, `AsJob` when the caller prefers that, and
+            `AnswerPending` to the one who runs jobs.
     """
     principal, plan = call.principal, plan_of(call, services)
     need = need_of(
@@ -114,9 +116,24 @@ def serve(
     call.record.update(
         endpoint=endpoint.name, task=endpoint.task, version=version.name, tenant=principal.tenant, plan=plan.name
     )
+    if services.jobs is not None and WEBHOOK_HEADER in call.request.headers and call.preference.respond_async:
+        from functions.predict.deferred import check_webhook  # noqa: PLC0415 - few requests have one
+
+        check_webhook(call, services.jobs())
     if services.jobs is not None and call.preference.respond_async and not call.preference.wait_s:
         with within_limits(call, services, seconds=0.0):  # what is written down for later costs as well
             raise AsJob("The caller prefers the answer later.")
+
+    if endpoint.async_inference is not None and services.asynchronous is not None:
+        from functions.predict.asynchronous import answer_of_run, sending_of  # noqa: PLC0415 - few endpoints have this
+
+        sending = sending_of(
+            call, request, endpoint=endpoint, need=need, plan=plan, read=read, binary_output=binary_output
+        )
+        if sending is not None:
+            found = answer_of_run(call, services, services.asynchronous(), sending)
+            _tell(call, found)
+            return found
 
     against = [(rung, why_not_rung(endpoint, rung, need, principal=principal, plan=plan)) for rung in endpoint.ladder]
     invocation = Invocation(

@@ -12,7 +12,9 @@ from headrace.invocation.policy import Policy
 from headrace.invocation.targets import Primary, StandIn
 
 if TYPE_CHECKING:
+    from headrace.batches.offers import Batches
     from headrace.idempotency.keys import Idempotency
+    from headrace.jobs.asynchronous import Asynchronous
     from headrace.jobs.offers import Jobs
 
 
@@ -39,7 +41,8 @@ class Services:
     """Ports, catalog, policy, clock, and where a finished request is reported.
 
     `policy` is made when first asked for, not in a snapshot that many processes start from. So are `idempotency` and
-    `jobs`: few requests need them, and a cold start does not pay for them. Without `jobs` nothing is deferred.
+    `jobs`: few requests need them, and a cold start does not pay for them. Without `jobs` nothing is deferred, and
+    without `asynchronous` every job is served as a caller who waits. Without `batches` there are no files either.
     """
 
     catalog: Catalog
@@ -53,3 +56,5 @@ class Services:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     report: Callable[[dict[str, Any]], None]
+    asynchronous: Callable[[], Asynchronous] | None = None
+    batches: Callable[[], Batches] | None = None

@@ -12,6 +12,7 @@ STATUSES: tuple[tuple[type[errors.HeadraceError], int], ...] = (
     (errors.KeyReused, 422),
     (errors.InProgress, 409),
     (errors.LimitExceeded, 429),
+    (errors.AnswerPending, 202),
     (errors.DeadlineTooShort, 504),
     (errors.Refused, 503),
     (errors.StoreUnavailable, 503),

@@ -86,7 +86,7 @@ def moto_url(invocations: Invocations, moto_faults: Path) -> Iterator[str]:
     log.touch()
     command = (
         *(sys.executable, "-m", "infra_local.moto_server", "--port", str(port)),
-        *("--lambda-url", invocations.url, "--faults", str(moto_faults)),
+        *("--lambda-url", invocations.url, "--runtime-url", invocations.url, "--faults", str(moto_faults)),
     )
     environment = {**base_environment(), "PYTHONPATH": str(ROOT)}
     with asyncio.Runner() as runner:

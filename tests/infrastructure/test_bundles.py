@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from infra_cdk.bytecode import compile_tree
 from infra_cdk.capacity import has_local_storage, plan_fleet
 from infra_cdk.layers import ONNX_LEFT_OUT
 from infra_cdk.stages import FunctionScale, stage_named
-from infra_cdk.wheels import Wheels, pins_for
+from infra_cdk.wheels import BOTOCORE_SERVICES, Wheels, pins_for, trim
 
 PINS = """\
 numpy==2.4.6 ; python_full_version < '3.12' \\
@@ -64,9 +65,51 @@ def test_the_onnx_layer_has_what_the_stand_in_imports_and_not_the_hub() -> None:
     assert not {"huggingface-hub", "httpx2", "protobuf", "tqdm"} & names
 
 
+def test_every_client_that_is_made_has_its_service_in_the_bundle() -> None:
+    """Whatever `client(...)` names in functions and layers is among the services that the trimming keeps."""
+    named = {
+        call.args[0].value
+        for folder in ("functions", "layers/core/python/headrace_aws")
+        for source in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) == "client"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert {"s3", "sqs", "dynamodb", "stepfunctions", "sagemaker"} <= named
+    assert named <= BOTOCORE_SERVICES
+
+
+def test_the_parquet_layer_is_one_package() -> None:
+    """Pyarrow needs nothing else; numpy, which it can do without, would be 60 MB more."""
+    pins = pins_for(Wheels(ROOT / "layers" / "parquet" / "requirements.txt"))
+    assert [line.partition("==")[0] for line in pins.splitlines()] == ["pyarrow"]
+
+
+def test_parquet_is_trimmed_to_what_reads_it(tmp_path: Path) -> None:
+    """Headers, sources, other stores and doubled libraries go; what the reader is linked against stays."""
+    package = tmp_path / "pyarrow"
+    kept = (
+        *("lib.cpython-313-aarch64-linux-gnu.so", "_parquet.cpython-313-aarch64-linux-gnu.so", "libarrow.so.2600"),
+        *("libarrow_python.so.2600", "libarrow_substrait.so.2600", "libparquet.so.2600", "parquet/core.py"),
+    )
+    gone = (
+        *("include/arrow/api.h", "src/arrow/python/api.h", "tests/test_fs.py", "lib.pyx", "table.pxi", "lib.pxd"),
+        *("libarrow_flight.so.2600", "libarrow_s3.so.2600", "libarrow_python.so", "libarrow_python.so.2600.1.0"),
+        *("_s3fs.cpython-313-aarch64-linux-gnu.so", "_flight.cpython-313-aarch64-linux-gnu.so"),
+    )
+    for name in (*kept, *gone):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_bytes(b"")
+    trim(tmp_path)
+    left = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert left == set(kept)
+
+
 def test_nothing_shipped_is_the_heavy_sdk() -> None:
     """No layer pins `sagemaker`: 700 MB and seconds of import."""
-    for layer in ("vendor", "onnx"):
+    for layer in ("vendor", "onnx", "parquet"):
         pins = pins_for(Wheels(ROOT / "layers" / layer / "requirements.txt"))
         assert not [line for line in pins.splitlines() if line.startswith("sagemaker")]
 

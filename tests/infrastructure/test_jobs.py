@@ -16,9 +16,12 @@ DAY_S = 86_400
 
 def _queues(synthesised: Synthesised) -> tuple[dict[str, Any], dict[str, Any]]:
     """The queue of jobs, and its dead letters."""
-    queues = sorted(synthesised.properties("AWS::SQS::Queue"), key=lambda each: "RedrivePolicy" not in each)
-    assert len(queues) == 2
-    return queues[0], queues[1]
+    named = {each["QueueName"].partition("-")[2].partition("-")[2]: each for each in _all_queues(synthesised)}
+    return named["jobs"], named["jobs-dead"]
+
+
+def _all_queues(synthesised: Synthesised) -> list[dict[str, Any]]:
+    return synthesised.properties("AWS::SQS::Queue")
 
 
 def _statements(synthesised: Synthesised, role: str) -> list[dict[str, Any]]:
@@ -31,12 +34,16 @@ def _statements(synthesised: Synthesised, role: str) -> list[dict[str, Any]]:
 
 
 def test_queues_are_encrypted_and_take_tls_only(synthesised: Synthesised) -> None:
-    """Both have server-side encryption and a policy that denies plain HTTP."""
-    assert all(each["SqsManagedSseEnabled"] is True for each in _queues(synthesised))
+    """All have server-side encryption and a policy that denies plain HTTP; what it allows is one rule's events."""
+    assert all(each["SqsManagedSseEnabled"] is True for each in _all_queues(synthesised))
     policies = [each["PolicyDocument"]["Statement"] for each in synthesised.properties("AWS::SQS::QueuePolicy")]
-    assert len(policies) == 2
-    for (statement,) in policies:
-        assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert len(policies) == len(_all_queues(synthesised)) == 5
+    for denied, *allowed in policies:
+        assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+        for statement in allowed:
+            assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+            assert statement["Action"] == "sqs:SendMessage"
+            assert list(statement["Condition"]["ArnEquals"]) == ["aws:SourceArn"]
 
 
 def test_a_message_outlives_its_job_and_comes_again_when_a_runner_died(synthesised: Synthesised) -> None:
@@ -50,7 +57,11 @@ def test_a_message_outlives_its_job_and_comes_again_when_a_runner_died(synthesis
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_the_mapping_reports_single_items_and_is_bounded(stages: dict[str, Synthesised], stage: str) -> None:
     """Partial batch responses, at most as many at once as the function has concurrency, through the alias."""
-    (mapping,) = stages[stage].properties("AWS::Lambda::EventSourceMapping")
+    (mapping,) = [
+        each
+        for each in stages[stage].properties("AWS::Lambda::EventSourceMapping")
+        if "JobRun" in json.dumps(each["FunctionName"])
+    ]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["ScalingConfig"]["MaximumConcurrency"] == (
         STAGES[stage].functions["job_run"].reserved_concurrency or 2
@@ -60,7 +71,7 @@ def test_the_mapping_reports_single_items_and_is_bounded(stages: dict[str, Synth
 
 
 def test_job_run_has_a_way_to_predict_and_to_nothing_behind_it(synthesised: Synthesised) -> None:
-    """It reads and writes single records and objects, takes messages, and invokes one alias: no endpoint, no key."""
+    """It keeps single records and objects, takes and sends messages, and invokes one alias: no endpoint, no key."""
     statements = _statements(synthesised, "JobRun")
     actions = {
         action
@@ -69,7 +80,8 @@ def test_job_run_has_a_way_to_predict_and_to_nothing_behind_it(synthesised: Synt
         if not action.startswith(("logs:", "xray:"))
     }
     assert actions == {
-        *("dynamodb:GetItem", "dynamodb:PutItem", "s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey"),
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        *("s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey", "sqs:SendMessage"),
         *("lambda:InvokeFunction", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
         *("sqs:GetQueueAttributes", "sqs:GetQueueUrl"),
     }
@@ -82,9 +94,10 @@ def test_predict_sends_and_never_takes_messages(synthesised: Synthesised) -> Non
     statements = _statements(synthesised, "Predict")
     sqs = [each["Action"] for each in statements if "sqs:" in json.dumps(each["Action"])]
     assert sqs == ["sqs:SendMessage"]
-    writable = [each["Resource"] for each in statements if "s3:PutObject" in each["Action"]]
-    assert "StorageJobs" in json.dumps(writable)
-    assert "StorageInputs" not in json.dumps(writable)
+    writable = [json.dumps(each["Resource"]) for each in statements if "s3:PutObject" in each["Action"]]
+    assert len(writable) == 2
+    for each in writable:
+        assert "StorageJobs" in each or ("StorageInputs" in each and each.endswith('/tenants/*/files/*"]]}'))
 
 
 def test_requests_and_answers_go_with_their_records(synthesised: Synthesised) -> None:
@@ -105,6 +118,6 @@ def test_waiting_jobs_and_dead_letters_raise_alarms(synthesised: Synthesised) ->
     found = {
         each["MetricName"]: each["Threshold"]
         for each in synthesised.properties("AWS::CloudWatch::Alarm")
-        if each.get("Namespace") == "AWS/SQS"
+        if each.get("Namespace") == "AWS/SQS" and '"Jobs' in json.dumps(each["Dimensions"])
     }
     assert found == {"ApproximateAgeOfOldestMessage": 900, "ApproximateNumberOfMessagesVisible": 0}

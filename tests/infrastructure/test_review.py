@@ -96,6 +96,7 @@ def _policy(action: str, resource: Any) -> dict[str, Any]:
             },
         ),
         ("HR-SM4", _policy("sagemaker:InvokeEndpoint", "*")),
+        ("HR-SM4", _policy("sagemaker:InvokeEndpointAsync", "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/*")),
         ("HR-SM4", _policy("sagemaker:*", ["arn:aws:sagemaker:eu-west-1:123456789012:endpoint/*"])),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,12 +75,18 @@ def test_the_key_is_administered_by_its_account_alone(synthesised: Synthesised) 
         assert ":root" in json.dumps(statement["Principal"])
 
 
-@pytest.mark.parametrize("function", ["Authorizer", "Predict", "Fallback", "JobRun"])
+FUNCTION_IDS = (
+    *("Authorizer", "Predict", "Fallback", "JobRun", "Notify"),
+    *("BatchStart", "BatchPlan", "BatchScore", "BatchFinish"),
+)
+
+
+@pytest.mark.parametrize("function", FUNCTION_IDS)
 def test_each_function_has_a_role_of_its_own(synthesised: Synthesised, function: str) -> None:
     """No two functions share a role, so that no function inherits another's rights."""
     functions = synthesised.of_type("AWS::Lambda::Function")
     roles = [resource["Properties"]["Role"]["Fn::GetAtt"][0] for resource in functions.values()]
-    assert len(set(roles)) == len(functions) == 4
+    assert len(set(roles)) == len(functions) == len(FUNCTION_IDS)
     assert [role for role in roles if function in role]
 
 
@@ -94,13 +101,14 @@ def test_predict_may_invoke_exactly_the_declared_endpoints(synthesised: Synthesi
 
 
 def test_predict_may_invoke_only_the_stand_in_and_read_only_tenants_uploads(synthesised: Synthesised) -> None:
-    """Of functions only the fallback's alias, of objects only those below `tenants/` in the inputs bucket."""
+    """Of functions only the fallback's alias; of objects it reads only what lies below `tenants/`."""
     statements = _role_statements(synthesised, "Predict")
     (invoke,) = [each for each in statements if each["Action"] == "lambda:InvokeFunction"]
-    (read,) = [each for each in statements if each["Action"] == "s3:GetObject"]
+    read = [json.dumps(each["Resource"]) for each in statements if "s3:GetObject" in _listed(each["Action"])]
     assert "FallbackLive" in invoke["Resource"]["Ref"]
-    assert "Inputs" in json.dumps(read["Resource"])
-    assert json.dumps(read["Resource"]).endswith('/tenants/*"]]}')
+    assert len(read) == 3
+    assert all(bucket in "".join(read) for bucket in ("StorageInputs", "StorageBatches", "StorageJobs"))
+    assert all(each.endswith('/tenants/*"]]}') for each in read)
 
 
 def test_authorizer_may_only_read_keys_and_pepper(synthesised: Synthesised) -> None:
@@ -132,7 +140,7 @@ def test_predict_writes_state_and_only_looks_keys_up(synthesised: Synthesised) -
         for part in ("StateTable", "IdentityKeys")
     }
     assert allowed == {
-        "StateTable": {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
+        "StateTable": {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
         "IdentityKeys": {"GetItem", "BatchGetItem"},
     }
     (secret,) = [each for each in statements if "secretsmanager" in str(each["Action"])]
@@ -180,11 +188,22 @@ def test_buckets_are_encrypted_private_and_tls_only(synthesised: Synthesised) ->
         for statement in policy["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Deny" and statement["Condition"].get("Bool") == {"aws:SecureTransport": "false"}
     }
-    assert len(buckets) == 4
+    assert len(buckets) == 5
     assert denied == set(buckets)
     for resource in buckets.values():
         assert resource["Properties"]["BucketEncryption"]
         assert set(resource["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_tables_buckets_and_answers_share_the_stages_key(synthesised: Synthesised) -> None:
+    """Every bucket but that of the access logs is encrypted under the customer-managed key."""
+    keyed = {
+        name.removeprefix("Storage")[:4]: json.dumps(resource["Properties"]["BucketEncryption"])
+        for name, resource in synthesised.of_type("AWS::S3::Bucket").items()
+    }
+    assert {name for name, how in keyed.items() if "StorageKey" in how and '"aws:kms"' in how} == {
+        *("Inpu", "Arti", "Jobs", "Batc"),
+    }
 
 
 def test_keys_and_pepper_are_encrypted_with_the_stages_key(synthesised: Synthesised) -> None:
@@ -310,6 +329,19 @@ def test_production_has_a_firewall_that_keeps_no_samples(stages: dict[str, Synth
     }
 
 
+def test_the_firewall_lets_large_bodies_through_to_the_api_alone(stages: dict[str, Synthesised]) -> None:
+    """Images and files pass below `/v1/` and `/v2/`, signed or not; elsewhere nothing large is read."""
+    (acl,) = stages["prod"].properties("AWS::WAFv2::WebACL")
+    (rule,) = [rule for rule in acl["Rules"] if rule["Name"] == "large-bodies"]
+    _, elsewhere = rule["Statement"]["AndStatement"]["Statements"]
+    pattern = elsewhere["NotStatement"]["Statement"]["RegexMatchStatement"]["RegexString"]
+    for path in ("/v1/files", "/v1/detections", "/v2/models/detection/infer"):
+        assert re.search(pattern, f"/live{path}")
+        assert re.search(pattern, f"/live{IAM_PREFIX}{path}")
+    assert not re.search(pattern, "/live/health")
+    assert not re.search(pattern, f"/live{IAM_PREFIX}x/v1/files")
+
+
 def test_the_firewalls_refusal_has_the_platforms_shape_too(stages: dict[str, Synthesised]) -> None:
     """Too many requests from one address get 429 with our JSON and Retry-After, as from the gateway itself."""
     (acl,) = stages["prod"].properties("AWS::WAFv2::WebACL")
@@ -369,12 +401,12 @@ def test_volumes_under_our_key_can_be_attached(synthesised: Synthesised) -> None
     }
 
 
-def test_the_key_is_for_reading_alone_where_no_volume_takes_it(declared: Path, tmp_path: Path) -> None:
-    """An endpoint on instances with local storage alone leaves the models' role with `kms:Decrypt`."""
+def test_nothing_is_granted_with_the_key_where_no_volume_takes_it(declared: Path, tmp_path: Path) -> None:
+    """With instances that have local storage alone, models only read artifacts and write answers with the key."""
     shutil.copytree(declared / "sentiment", tmp_path / "endpoints" / "sentiment")
     shutil.copy(declared / "plans.yaml", tmp_path / "endpoints")
     alone = synthesise("dev", endpoints=tmp_path / "endpoints", folder=tmp_path, checked=False)
-    assert _key_actions(alone) == {"kms:Decrypt": None}
+    assert _key_actions(alone) == {"kms:Decrypt": None, "kms:GenerateDataKey": None}
 
 
 def test_no_authorization_rule_is_answered_for_a_whole_stack() -> None:

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from headrace_aws.settings import AuthorizerSettings, FallbackSettings, JobRunSettings, PredictSettings
+from headrace_aws.settings import (
+    AuthorizerSettings,
+    BatchFinishSettings,
+    BatchPlanSettings,
+    BatchScoreSettings,
+    BatchStartSettings,
+    FallbackSettings,
+    JobRunSettings,
+    NotifySettings,
+    PredictSettings,
+)
 from headrace_aws.telemetry import counts_of
 from infra_cdk.stages import stage_named
 from infra_cdk.synth import warm_functions
@@ -22,7 +32,14 @@ SETTINGS: dict[str, type[Any]] = {
     "predict": PredictSettings,
     "fallback": FallbackSettings,
     "job_run": JobRunSettings,
+    "notify": NotifySettings,
+    "batch_start": BatchStartSettings,
+    "batch_plan": BatchPlanSettings,
+    "batch_score": BatchScoreSettings,
+    "batch_finish": BatchFinishSettings,
 }
+LAPTOP_ONLY = "HEADRACE_WEBHOOKS_LOOPBACK"
+"""With it, webhooks may name addresses that are no public ones."""
 
 
 def _functions(synthesised: Synthesised) -> dict[str, dict[str, Any]]:
@@ -47,9 +64,9 @@ def _bound(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_the_environment_is_what_the_settings_require(synthesised: Synthesised, name: str) -> None:
-    """No setting is missing and none is given that nobody reads."""
+    """No setting is missing, none is given that nobody reads, and what is for a laptop is given nowhere."""
     environment = _functions(synthesised)[name]["Environment"]["Variables"]
-    required = {f"HEADRACE_{field.name.upper()}" for field in fields(SETTINGS[name])}
+    required = {f"HEADRACE_{field.name.upper()}" for field in fields(SETTINGS[name])} - {LAPTOP_ONLY}
     assert {variable for variable in environment if variable.startswith("HEADRACE_")} == required
     assert environment["POWERTOOLS_SERVICE_NAME"] == name
 
@@ -63,6 +80,7 @@ def test_functions_run_where_their_layers_were_built_for(synthesised: Synthesise
     assert {alias["Name"] for alias in synthesised.properties("AWS::Lambda::Alias")} == {"live"}
     for permission in synthesised.properties("AWS::Lambda::Permission"):
         assert "Live" in permission["FunctionName"]["Ref"]
+        assert permission["SourceArn"]
 
 
 def test_only_production_starts_from_snapshots(stages: dict[str, Synthesised]) -> None:
@@ -222,6 +240,12 @@ def test_unanswered_requests_are_watched_at_the_declared_availability(synthesise
         assert dimensions == {"service": "predict", "endpoint": "sentiment"}
 
 
+def _dashboards(synthesised: Synthesised, *, of_endpoints: bool) -> list[dict[str, Any]]:
+    """The pages of endpoints, or that of batches."""
+    boards = synthesised.properties("AWS::CloudWatch::Dashboard")
+    return [each for each in boards if each["DashboardName"].endswith("-batches") is not of_endpoints]
+
+
 def test_graphs_read_what_the_functions_are_told_to_count(synthesised: Synthesised) -> None:
     """The namespace in the functions' environment is the dashboards', and callers' latency and failures are drawn."""
     told = {
@@ -229,7 +253,7 @@ def test_graphs_read_what_the_functions_are_told_to_count(synthesised: Synthesis
         for each in synthesised.properties("AWS::Lambda::Function")
     }
     assert told == {"Headrace"}
-    for board in synthesised.properties("AWS::CloudWatch::Dashboard"):
+    for board in _dashboards(synthesised, of_endpoints=True):
         drawn = json.dumps(board["DashboardBody"]).replace("\\", "")
         for metric in (*counts_of({"status": 200}), "StoreFailures", "Latency"):
             assert f'"Headrace","{metric}"' in drawn
@@ -248,7 +272,7 @@ def test_the_state_table_is_watched_whole(synthesised: Synthesised) -> None:
     dimensions = [{each["Name"]: each["Value"] for each in metric["Dimensions"]} for metric in counted]
     assert all("StateTable" in json.dumps(each["TableName"]) for each in dimensions)
     assert {each["Operation"] for each in dimensions if "Operation" in each} == {
-        *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"),
+        *("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
     }
     assert {metric["MetricName"] for metric in counted} == {"ReadThrottleEvents", "WriteThrottleEvents", "SystemErrors"}
     assert {each["Threshold"] for each in alarms.values()} == {0}
@@ -282,7 +306,7 @@ def test_issuers_of_tokens_are_checked_before_deployment() -> None:
 
 def test_each_endpoint_has_a_dashboard(synthesised: Synthesised) -> None:
     """One page per endpoint, under the endpoint's own name."""
-    boards = {each["DashboardName"] for each in synthesised.properties("AWS::CloudWatch::Dashboard")}
+    boards = {each["DashboardName"] for each in _dashboards(synthesised, of_endpoints=True)}
     assert boards == {each["EndpointName"] for each in synthesised.properties("AWS::SageMaker::Endpoint")}
 
 

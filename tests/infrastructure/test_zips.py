@@ -12,7 +12,12 @@ from infra_cdk.app import ROOT
 from infra_cdk.function_code import serving_parts, zip_excludes
 from infra_cdk.layers import CORE_EXCLUDE, Bundling, CopiedBundle
 
-FUNCTIONS = ("authorizer", "predict", "fallback", "job_run")
+PLAIN = (
+    *("authorizer", "predict", "job_run", "notify"),
+    *("batch_start", "batch_plan", "batch_score", "batch_finish"),
+)
+FUNCTIONS = (*PLAIN, "fallback")
+CACHES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 OURS = ("functions", "endpoints", "headrace", "headrace_aws")
 
 
@@ -29,16 +34,21 @@ def _sources(folder: Path) -> set[str]:
     return {
         path.relative_to(ROOT).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not CACHES & set(path.parts)
     }
 
 
-@pytest.mark.parametrize("function", ["authorizer", "predict", "job_run"])
+@pytest.mark.parametrize("function", PLAIN)
 def test_a_functions_zip_is_its_folder(function: str, tmp_path: Path) -> None:
     """Nothing of another function, of the repository or of a cache gets in, and nothing of the folder is missing."""
     files = _bundle(ROOT, zip_excludes(function, root=ROOT), tmp_path / "zip")
     assert files == _sources(ROOT / "functions" / function)
     assert f"functions/{function}/handler.py" in files
+
+
+def test_every_function_is_known_here() -> None:
+    """A new folder below `functions/` is one more zip to be looked at."""
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")} == set(FUNCTIONS)
 
 
 def test_the_stand_ins_zip_adds_the_http_free_half_of_serving_and_all_rules(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("endpoints", frozenset({"headrace", "headrace_aws", "functions", "infra_cdk", "infra_local", "tests", "boto3"})),
     ("infra_cdk", frozenset({"functions", "infra_local", "tests"})),
     ("infra_local", frozenset({"functions", "infra_cdk", "tests"})),
+    (
+        "headrace_cli",
+        frozenset({"headrace_aws", "functions", "endpoints", "infra_cdk", "infra_local", "tests", "boto3"}),
+    ),
 )
 NEVER_IN_LAMBDA = frozenset({"sagemaker", "aws_xray_sdk", "pandas", "torch", "sklearn", "yaml"})
 HTTP_FREE_SERVING = ("answers", "artifact", "datatypes", "errors", "runner", "sessions", "strict_json", "tensors")

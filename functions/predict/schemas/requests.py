@@ -17,7 +17,7 @@ TEXT_MAX_CHARS = 1_000_000_000
 BYTES_MAX = 1_000_000_000_000
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """JSON has one kind of number: 5.0 is as whole as 5."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -57,7 +57,7 @@ class DetectionOptions(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = THRESHOLD_DEFAULT
-    max_detections: Annotated[int, Field(ge=1, le=DETECTIONS_MAX), BeforeValidator(_whole)] = DETECTIONS_DEFAULT
+    max_detections: Annotated[int, Field(ge=1, le=DETECTIONS_MAX), BeforeValidator(whole)] = DETECTIONS_DEFAULT
 
 
 class DetectionRequest(DetectionOptions):
@@ -76,12 +76,12 @@ class RouteRequest(Body):
 
     task: Annotated[str, Field(max_length=64, json_schema_extra={"enum": sorted(TASKS)})] | None = None
     model: Annotated[str, Field(min_length=1, max_length=32)] | None = None
-    items: Annotated[int, Field(ge=1, le=ITEMS_MAX), BeforeValidator(_whole)] = 1
-    text_chars: Annotated[int, Field(ge=0, le=TEXT_MAX_CHARS), BeforeValidator(_whole)] | None = None
-    payload_bytes: Annotated[int, Field(ge=0, le=BYTES_MAX), BeforeValidator(_whole)] = 0
+    items: Annotated[int, Field(ge=1, le=ITEMS_MAX), BeforeValidator(whole)] = 1
+    text_chars: Annotated[int, Field(ge=0, le=TEXT_MAX_CHARS), BeforeValidator(whole)] | None = None
+    payload_bytes: Annotated[int, Field(ge=0, le=BYTES_MAX), BeforeValidator(whole)] = 0
     languages: Annotated[list[Annotated[str, Field(pattern=f"^{LANGUAGE_TAG}$")]], Field(max_length=LANGUAGES_MAX)] = []
     hardware: Literal["gpu", "cpu"] | None = None
-    cost_class_max: Annotated[int, Field(ge=0, le=9), BeforeValidator(_whole)] | None = None
+    cost_class_max: Annotated[int, Field(ge=0, le=9), BeforeValidator(whole)] | None = None
     group: Annotated[str, Field(pattern=f"^{GROUP}$")] | None = None
     version: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,30}$")] | None = None
     sticky_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None

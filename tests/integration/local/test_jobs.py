@@ -19,6 +19,7 @@ from headrace.jobs.offers import Jobs, look, offer, result
 from headrace.jobs.requests import accept
 from headrace.jobs.states import RUN_MAX_S, Job
 from headrace_aws import clients
+from headrace_aws.admission_tables import SlotsTable
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.jobs_bucket import JobsBucket
 from headrace_aws.jobs_queue import JobsQueue
@@ -65,7 +66,7 @@ class Flow:
             "body": '{"input": "x"}',
             "isBase64Encoded": False,
         }
-        return offer(self.jobs, accept(event, ACME, path="/v1/classifications"))
+        return offer(self.jobs, accept(event, ACME, path="/v1/classifications"), waiting_max=100)
 
     async def until(self, job: Job, reached: Callable[[Job], bool]) -> Job:
         """The job once it is so; the test's own timeout bounds this."""
@@ -102,6 +103,7 @@ async def running(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
         "HEADRACE_STATE_TABLE": NAMES.state_table,
         "HEADRACE_JOBS_BUCKET": NAMES.jobs_bucket,
         "HEADRACE_JOBS_QUEUE": url,
+        "HEADRACE_NOTICES_QUEUE": queue_url(moto, NAMES.notices_queue),
         "HEADRACE_PREDICT_FUNCTION": NAMES.predict,
         "POWERTOOLS_SERVICE_NAME": "job_run",
     }
@@ -128,13 +130,16 @@ async def running(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
     source.start()
     table = StateTable(NAMES.state_table)
     table.warm()
+    records = JobsTable(table)
     jobs = Jobs(
-        JobsTable(table),
-        JobsBucket(NAMES.jobs_bucket, calls=BoundedCalls()),
-        JobsQueue(url, calls=BoundedCalls()),
-        time.time,
-        time.sleep,
-        token_bytes,
+        records=records,
+        lists=records,
+        objects=JobsBucket(NAMES.jobs_bucket, calls=BoundedCalls()),
+        queue=JobsQueue(url, calls=BoundedCalls()),
+        places=SlotsTable(table),
+        wall=time.time,
+        sleep=time.sleep,
+        random_bytes=token_bytes,
     )
     try:
         yield Flow(jobs, account.client("sqs"))

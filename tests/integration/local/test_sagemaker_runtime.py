@@ -18,8 +18,10 @@ from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
+from headrace.catalog import ASYNC_SUFFIX
 from infra_local.control_plane import ControlPlane
 from infra_local.faults import RUBBISH, FaultBook, parse_fault
+from infra_local.names import Names
 from infra_local.sagemaker_runtime import BODY_BYTES_MAX, SageMakerRuntime
 from infra_local.serving_pool import ServingPool, VariantSpec
 
@@ -98,7 +100,7 @@ def control_plane(weights: dict[str, float]) -> Callable[[web.BaseRequest], Awai
         if "EndpointConfigName" in asked:
             paths = {"S3OutputPath": "s3://out/ok", "S3FailurePath": "s3://out/failed"}
             return web.json_response({"AsyncInferenceConfig": {"OutputConfig": paths}})
-        if asked["EndpointName"] != "headrace-local-toy":
+        if asked["EndpointName"].removesuffix(ASYNC_SUFFIX) != "headrace-local-toy":
             return web.json_response({"__type": "ValidationException"}, status=400)
         variants = [{"VariantName": name, "CurrentWeight": weight} for name, weight in weights.items()]
         return web.json_response({"ProductionVariants": variants, "EndpointConfigName": "c"})
@@ -126,9 +128,9 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
         runtime = SageMakerRuntime(
             ControlPlane(url, session),
             session,
-            backend=lambda endpoint, variant: pool.find(endpoint.removeprefix("headrace-local-"), variant),
+            backend=lambda endpoint, variant: pool.find(Names().short(endpoint), variant),
             faults=faults,
-            short_name=lambda name: name.removeprefix("headrace-local-"),
+            short_name=Names().short,
             store=MemoryStore(objects),
             model_timeout_s=1.0,
         )

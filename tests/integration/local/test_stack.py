@@ -50,11 +50,13 @@ class Answer:
         return self.headers.get("x-headrace-served-by", "")
 
 
-def send(url: str, method: str, path: str, *, key: str = "", body: Any = None) -> Answer:
+def send(
+    url: str, method: str, path: str, *, key: str = "", body: Any = None, headers: dict[str, str] | None = None
+) -> Answer:
     """Sends one request over a connection of its own."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
-    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {}), **(headers or {})}
     try:
         connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
         answer = connection.getresponse()

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers like a container; JSON bodies may say ``{"do": ...}``."""
+    """Answers like a container; JSON bodies may say ``{"do": ...}``, also among their parameters."""
 
     protocol_version = "HTTP/1.1"
 
@@ -22,6 +22,7 @@ class Handler(BaseHTTPRequestHandler):
             wish = json.loads(body)
         except ValueError:
             wish = {}
+        wish = {**wish.get("parameters", {}), **wish}
         match wish.get("do"):
             case "refuse":
                 self.answer(400, b'{"error":"no","code":"bad_input"}')
@@ -45,7 +46,10 @@ class Handler(BaseHTTPRequestHandler):
                     return
                 self.wfile.write(b"0\r\n\r\n")
             case "infer":
-                self.answer(200, json.dumps({"outputs": [{"name": "y", "shape": [2], "data": [1, 2]}]}).encode())
+                self.answer(
+                    200,
+                    json.dumps({"outputs": [{"name": "y", "datatype": "FP32", "shape": [2], "data": [1, 2]}]}).encode(),
+                )
             case _:
                 seen = {"headers": dict(self.headers), "pid": os.getpid(), "bytes": len(body)}
                 self.answer(200, json.dumps(seen).encode())

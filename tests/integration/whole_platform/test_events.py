@@ -29,6 +29,11 @@ PREDICT_STATUSES = {
     "openapi": 200,
     "no-identity": 401,
     "no-such-path": 404,
+    "create-file": 200,
+    "list-files": 200,
+    "create-batch-unknown-file": 404,
+    "list-batches": 200,
+    "get-unknown-batch": 404,
 }
 AUTHORIZER_REFUSES = {
     *("no-key", "unknown-key", "malformed-key"),
@@ -40,6 +45,28 @@ JOB_RUN_LEAVES = {
     "mixed-batch": ["059f36b4-87a3-44ab-83d2-661970000004"],
 }
 """By event, the messages that are to be delivered again: a job that is not known any more is no reason."""
+NOTIFY_LEAVES = {
+    "unknown-job": [],
+    "unknown-batch": [],
+    "not-ours": ["059f36b4-87a3-44ab-83d2-661970000103"],
+    "mixed-batch": ["059f36b4-87a3-44ab-83d2-661970000105"],
+}
+"""As above: what is not known any more is told to nobody."""
+BATCH_START_BEGINS = {
+    "csv": "failed",
+    "multipart-gzip": "failed",
+    "unknown-endpoint": "failed",
+    "unknown-format": "failed",
+    "empty": "failed",
+    "outside": None,
+}
+"""By event, the state of the batch that its object began: this tenant was not allowed to, and a record says so."""
+BATCH_STEPS = {
+    "batch_plan/unknown-batch": {"method": "none", "shards_key": "", "shards": 0, "transform": None},
+    "batch_score/unknown-batch": "score: UnknownTarget",
+    "batch_finish/unknown-batch": "finish: UnknownTarget",
+}
+"""By event, what the step answers, or what it fails with."""
 FALLBACK_KEYS = {"cpu": "body", "rules": "body", "malformed-request": "refused"}
 
 
@@ -47,7 +74,8 @@ def test_every_event_has_its_expectation() -> None:
     """An event that no test knows would rot; here it fails."""
     names = {path.relative_to(EVENTS).with_suffix("").as_posix() for path in EVENTS.rglob("*.json")}
     known = {f"predict/{name}" for name in PREDICT_STATUSES} | {f"authorizer/{name}" for name in AUTHORIZER_REFUSES}
-    known |= {f"job_run/{name}" for name in JOB_RUN_LEAVES}
+    known |= {f"job_run/{name}" for name in JOB_RUN_LEAVES} | {f"notify/{name}" for name in NOTIFY_LEAVES}
+    known |= {f"batch_start/{name}" for name in BATCH_START_BEGINS} | set(BATCH_STEPS)
     assert names == known | {f"fallback/{name}" for name in FALLBACK_KEYS}
 
 
@@ -96,3 +124,32 @@ def test_job_run(platform: Platform, name: str, left: list[str]) -> None:
     failed, answer = invoke(platform, EVENTS / "job_run" / f"{name}.json")
     assert not failed, answer
     assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == left
+
+
+@pytest.mark.parametrize(("name", "left"), NOTIFY_LEAVES.items(), ids=list(NOTIFY_LEAVES))
+def test_notify(platform: Platform, name: str, left: list[str]) -> None:
+    """The same of notices: only a message that is none of ours comes again, and ends in the dead letters."""
+    failed, answer = invoke(platform, EVENTS / "notify" / f"{name}.json")
+    assert not failed, answer
+    assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == left
+
+
+@pytest.mark.parametrize(("name", "state"), BATCH_START_BEGINS.items(), ids=list(BATCH_START_BEGINS))
+def test_batch_start(platform: Platform, name: str, state: str | None) -> None:
+    """An object below `incoming/` has one batch, however often its event comes; any other key has none."""
+    answers = []
+    for _ in range(2):
+        failed, answer = invoke(platform, EVENTS / "batch_start" / f"{name}.json")
+        assert not failed, answer
+        answers.append(answer)
+    assert answers[0] == answers[1]
+    assert answers[0].get("state") == state
+    assert ("batch_id" in answers[0]) is (state is not None)
+
+
+@pytest.mark.parametrize(("name", "expected"), BATCH_STEPS.items(), ids=list(BATCH_STEPS))
+def test_batch_steps(platform: Platform, name: str, expected: Any) -> None:
+    """A batch that nobody knows has nothing to plan; to score or finish it fails, and says no more than which step."""
+    failed, answer = invoke(platform, EVENTS / f"{name}.json")
+    assert failed is isinstance(expected, str)
+    assert (answer["errorMessage"] if failed else answer) == expected

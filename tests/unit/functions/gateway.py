@@ -13,13 +13,16 @@ from functions.predict.app import create_app
 from functions.predict.services import Services
 from functions.predict.trusted_path import trust_path
 from headrace.authentication.iam import SIGNED_RESOURCE
+from headrace.batches.offers import Batches
 from headrace.catalog import Catalog
 from headrace.fakes.idempotency import FakeIdempotencyStore
 from headrace.fakes.policy import FakeCallers, FakeStores
 from headrace.fakes.targets import FakeInputs, FakePrimary, FakeStandIn
 from headrace.idempotency.keys import Idempotency
+from headrace.jobs.asynchronous import Asynchronous
 from headrace.jobs.offers import Jobs
 
+KEY_ID = "abcdefghijklmnop"
 EVENTS = Path(__file__).parents[3] / "events"
 
 
@@ -59,6 +62,8 @@ class Gateway:
     idempotency: FakeIdempotencyStore = field(default_factory=FakeIdempotencyStore)
     callers: FakeCallers = field(default_factory=FakeCallers)
     jobs: Jobs | None = None
+    batches: Batches | None = None
+    asynchronous: Asynchronous | None = None
     plan: str = "standard"
     now: float = 1_000_000.0
 
@@ -71,8 +76,19 @@ class Gateway:
         self.jobs = jobs
         self._wire()
 
+    def set_batches(self, batches: Batches) -> None:
+        """Take files and batches from now on."""
+        self.batches = batches
+        self._wire()
+
+    def set_asynchronous(self, asynchronous: Asynchronous) -> None:
+        """Have jobs of endpoints that declare it served there."""
+        self.asynchronous = asynchronous
+        self._wire()
+
     def _wire(self) -> None:
-        policy, jobs = self.stores.policy(clock=lambda: self.now), self.jobs
+        policy, jobs, asynchronous = self.stores.policy(clock=lambda: self.now), self.jobs, self.asynchronous
+        batches = self.batches
         idempotency = Idempotency(store=self.idempotency, wall=lambda: self.now, token=lambda: token_hex(4))
         services = Services(
             catalog=self.catalog,
@@ -86,6 +102,8 @@ class Gateway:
             clock=lambda: self.now,
             sleep=self._sleep,
             report=self.records.append,
+            asynchronous=None if asynchronous is None else lambda: asynchronous,
+            batches=None if batches is None else lambda: batches,
         )
         self._handler = Mangum(create_app(services), lifespan="off")
 
@@ -108,6 +126,7 @@ class Gateway:
         query: dict[str, str] | None = None,
         scopes: str = "invoke read",
         tenant: str = "acme",
+        key_id: str = KEY_ID,
     ) -> Answer:
         """Post a body; a dict goes as JSON."""
         event = event_of("classify")
@@ -122,7 +141,7 @@ class Gateway:
             multiValueQueryStringParameters={k: [v] for k, v in (query or {}).items()},
             body=base64.b64encode(body).decode(),
         )
-        event["requestContext"]["authorizer"].update(scopes=scopes, tenant=tenant, plan=self.plan)
+        event["requestContext"]["authorizer"].update(scopes=scopes, tenant=tenant, plan=self.plan, key_id=key_id)
         return self.send(event)
 
     def get(self, path: str, *, tenant: str = "acme") -> Answer:
@@ -130,6 +149,28 @@ class Gateway:
         event = event_of("list-models")
         event.update(path=path)
         event["requestContext"]["authorizer"].update(tenant=tenant, plan=self.plan)
+        return self.send(event)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        scopes: str = "invoke read",
+        tenant: str = "acme",
+        key_id: str = KEY_ID,
+    ) -> Answer:
+        """A request without a body."""
+        event = event_of("list-models")
+        event.update(
+            path=path,
+            httpMethod=method,
+            queryStringParameters=query,
+            multiValueQueryStringParameters={name: [value] for name, value in (query or {}).items()},
+        )
+        event["requestContext"]["httpMethod"] = method
+        event["requestContext"]["authorizer"].update(scopes=scopes, tenant=tenant, plan=self.plan, key_id=key_id)
         return self.send(event)
 
     def post_signed(self, path: str, body: dict[str, Any], *, user_arn: str) -> Answer:

@@ -20,6 +20,8 @@ SETTINGS = (
     "PEPPER_SECRET",
     "JOBS_BUCKET",
     "JOBS_QUEUE",
+    "BATCHES_BUCKET",
+    "STATE_MACHINE",
 )
 NOT_NEEDED = (
     # A third of a second of clients: made when the first request needs them.
@@ -29,6 +31,10 @@ NOT_NEEDED = (
     # Few requests are deferred or carry a key, and nobody but a reader asks for the document.
     "headrace.jobs.offers",
     "headrace.jobs.requests",
+    "headrace.batches.offers",
+    "headrace.files",
+    "functions.predict.pages",
+    "functions.predict.schemas.batches",
     "headrace.idempotency.keys",
     "functions.predict.openapi",
     "functions.predict.operations",

@@ -10,11 +10,14 @@ import pytest
 
 from headrace.catalog import Catalog
 from headrace.errors import StoreUnavailable
+from headrace.fakes.admission import FakeSlotStore
 from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
+from headrace.fakes.notices import FakeNotices
 from headrace.fakes.targets import unavailable
 from headrace.inference import InferenceRequest, InferenceResponse, Tensor
 from headrace.jobs.offers import Jobs
 from headrace.jobs.runs import Later, Runner
+from headrace.jobs.states import WAITING_PER_PLACE
 from headrace.plans import Plan, Rate
 from tests.unit.functions.gateway import Answer, Gateway, event_of
 
@@ -41,16 +44,31 @@ class Office:
         self.records, self.objects, self.queue = FakeJobRecords(), FakeJobObjects(), FakeJobQueue()
         self.served: list[dict[str, Any]] = []
         ids = count(1)
-        jobs = Jobs(
-            self.records,
-            self.objects,
-            self.queue,
-            self.now,
-            self.sleep,
-            lambda size: next(ids).to_bytes(size, "big"),
+        self.places, self.notices = FakeSlotStore(), FakeNotices()
+        self.jobs = Jobs(
+            records=self.records,
+            lists=self.records,
+            objects=self.objects,
+            queue=self.queue,
+            places=self.places,
+            wall=self.now,
+            sleep=self.sleep,
+            random_bytes=lambda size: next(ids).to_bytes(size, "big"),
         )
-        self.gateway.set_jobs(jobs)
-        self.runner = Runner(self.records, self.objects, FakeServer(self.serve), self.now, lambda: 0.5)
+        self.gateway.set_jobs(self.jobs)
+        self.runner = self.runner_over(FakeServer(self.serve))
+
+    def runner_over(self, server: FakeServer) -> Runner:
+        """A runner whose function is this."""
+        return Runner(
+            records=self.records,
+            objects=self.objects,
+            server=server,
+            places=self.places,
+            notices=self.notices,
+            wall=self.now,
+            uniform=lambda: 0.5,
+        )
 
     def now(self) -> float:
         """The gateway's clock."""
@@ -61,7 +79,7 @@ class Office:
         self.gateway.now += seconds
         elsewhere = FakeServer(lambda _: {"statusCode": 200, "headers": {}, "body": "done elsewhere"})
         for tenant, job_id in self.queue.messages:
-            Runner(self.records, self.objects, elsewhere, self.now, lambda: 0.5).run(tenant, job_id)
+            self.runner_over(elsewhere).run(tenant, job_id)
 
     def serve(self, event: dict[str, Any]) -> dict[str, Any]:
         """What Lambda would answer to `job_run`."""
@@ -84,6 +102,18 @@ class Office:
         event.update(path=answer.headers["location"], headers=headers, multiValueHeaders=None)
         event["requestContext"]["authorizer"].update(tenant=tenant, plan=plan_)
         return self.gateway.send(event)
+
+    def list(self, *, tenant: str = "acme", **query: str) -> Answer:
+        """A page of the tenant's jobs."""
+        event = event_of("list-models")
+        many = {name: [value] for name, value in query.items()}
+        event.update(path="/v1/jobs", queryStringParameters=query, multiValueQueryStringParameters=many)
+        event["requestContext"]["authorizer"].update(tenant=tenant)
+        return self.gateway.send(event)
+
+    def cancel(self, answer: Answer, *, tenant: str = "acme") -> Answer:
+        """Drop the job of a 202."""
+        return self.gateway.post(f"{answer.headers['location']}/cancel", b"", tenant=tenant)
 
 
 @pytest.fixture
@@ -191,8 +221,7 @@ def test_what_cannot_be_written_down_is_not_accepted(office: Office) -> None:
             """Never."""
             raise StoreUnavailable(f"down for {tenant} and {job_id}")
 
-    assert office.gateway.jobs is not None
-    office.gateway.set_jobs(Jobs(office.records, office.objects, Down(), office.now, office.sleep, bytes))
+    office.gateway.set_jobs(replace(office.jobs, queue=Down()))
     assert office.ask().status == 503
 
 
@@ -227,3 +256,118 @@ def test_what_must_not_be_stored_is_not_stored_by_a_job_either(office: Office) -
     office.deliver()
     (event,) = office.served
     assert event["headers"]["cache-control"] == "no-store"
+
+
+def test_a_tenant_with_too_many_jobs_is_told_so(office: Office) -> None:
+    """429 with a code of its own and when to come again; an end makes room, and a replay needs none."""
+    tiny = Plan("tiny", tier=0, concurrency=1, rate=Rate(1000, 1000))
+    catalog = office.gateway.catalog
+    office.gateway.catalog = replace(catalog, plans={**catalog.plans, "tiny": tiny})
+    office.gateway.set_jobs(office.jobs)
+    office.gateway.plan = "tiny"
+    answers = [office.ask(idempotency_key=f"key-{number}") for number in range(WAITING_PER_PLACE + 1)]
+    assert [answer.status for answer in answers] == [202] * WAITING_PER_PLACE + [429]
+    assert answers[-1].json()["error"]["code"] == "jobs_exceeded"
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert answers[-1].headers["ratelimit-limit"] == str(WAITING_PER_PLACE)
+    assert office.ask(idempotency_key="key-0").headers["location"] == answers[0].headers["location"]
+    assert office.cancel(answers[0]).status == 200
+    assert office.ask(idempotency_key="key-new").status == 202
+
+
+def test_a_job_that_has_not_begun_can_be_cancelled(office: Office) -> None:
+    """The answer is the job, and nothing is asked of the endpoint for it afterwards."""
+    accepted = office.ask()
+    cancelled = office.cancel(accepted)
+    assert (cancelled.status, cancelled.json()["state"]) == (200, "cancelled")
+    assert office.deliver() == [None]
+    assert not office.served
+    looked = office.look(accepted)
+    assert (looked.json()["state"], looked.json()["result"]) == ("cancelled", None)
+    assert "retry-after" not in looked.headers
+
+
+def test_a_job_that_is_done_is_not_cancelled(office: Office) -> None:
+    """The state says what it is, and the answer is still there."""
+    accepted = office.ask()
+    office.deliver()
+    assert office.cancel(accepted).json()["state"] == "done"
+    assert office.look(accepted).json()["result"]["status"] == 200
+
+
+def test_no_tenant_cancels_or_lists_anothers_jobs(office: Office) -> None:
+    """With the right id and another tenant's key there is no such job, and none in the list."""
+    accepted = office.ask()
+    refused = office.cancel(accepted, tenant="other")
+    assert (refused.status, refused.json()["error"]["code"]) == (404, "job_not_found")
+    assert office.list(tenant="other").json()["data"] == []
+    assert office.look(accepted).json()["state"] == "queued"
+
+
+def test_jobs_are_listed_newest_first(office: Office) -> None:
+    """Pages of the size asked for, each beginning behind the last id of the one before; results are not in them."""
+    ids = []
+    for _ in range(3):
+        ids.append(office.ask().json()["id"])
+        office.gateway.now += 1
+    office.deliver()
+    first = office.list(limit="2").json()
+    assert [job["id"] for job in first["data"]] == [ids[2], ids[1]]
+    assert (first["object"], first["has_more"], first["last_id"]) == ("list", True, ids[1])
+    assert all("result" not in job and job["state"] == "done" for job in first["data"])
+    second = office.list(limit="2", after=first["last_id"]).json()
+    assert ([job["id"] for job in second["data"]], second["has_more"]) == ([ids[0]], False)
+    assert office.list(after=ids[0]).json() == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+
+
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "x"}, {"limit": "99999"}, {"limit": "-1"}, {"after": "x"}])
+def test_a_page_that_cannot_be_is_refused(office: Office, query: dict[str, str]) -> None:
+    """400, and which of the two is wrong."""
+    answer = office.list(**query)
+    assert answer.status == 400
+    assert answer.json()["error"]["param"] in query
+
+
+def test_a_webhook_is_kept_with_its_job_and_not_with_the_request(office: Office) -> None:
+    """The runner has the end told; the function that serves never learns where."""
+    office.ask(x_headrace_webhook="https://example.com/told?x=1")
+    office.deliver()
+    ((_, job_id),) = office.queue.messages
+    assert office.records.records["acme", job_id].webhook == "https://example.com/told?x=1"
+    assert office.notices.sent == [("acme", "job", job_id)]
+    assert "x-headrace-webhook" not in office.served[0]["headers"]
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "respond-async, wait=5"])
+def test_a_webhook_that_cannot_be_told_is_refused_before_anything_is_done(office: Office, prefer: str) -> None:
+    """400 at the door, whether a job is certain or not; without the preference the header means nothing."""
+    asked: list[InferenceRequest] = []
+    office.gateway.primary.respond = lambda request: asked.append(request) or positive(request)  # type: ignore[func-returns-value]
+    refused = office.ask(Prefer=prefer, x_headrace_webhook="http://example.com/")
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "invalid_webhook")
+    assert not office.records.records
+    assert not asked
+    ignored = office.gateway.post("/v1/classifications", BODY, headers={"X-Headrace-Webhook": "http://example.com/"})
+    assert ignored.status == 200
+
+
+def test_this_machine_is_told_only_where_that_is_allowed(office: Office) -> None:
+    """The laptop's setting opens loopback, and nothing else."""
+    own = {"x_headrace_webhook": "http://127.0.0.1:8080/"}
+    assert office.ask(**own).status == 400
+    office.gateway.set_jobs(replace(office.jobs, loopback=True))
+    assert office.ask(**own).status == 202
+    assert office.ask(x_headrace_webhook="http://10.0.0.1:8080/").status == 400
+
+
+def test_the_same_key_with_another_webhook_is_another_request(office: Office) -> None:
+    """Who is told is part of what was asked for."""
+    asked = [office.ask(idempotency_key="k", x_headrace_webhook=f"https://example.com/{path}") for path in "aab"]
+    assert [answer.status for answer in asked] == [202, 202, 422]
+    assert asked[0].headers["location"] == asked[1].headers["location"]

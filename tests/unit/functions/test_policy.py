@@ -8,6 +8,7 @@ import pytest
 
 from headrace.catalog import CacheRules, Catalog, Rung
 from headrace.errors import TargetFaulted, TargetSaturated, TargetUnavailable
+from headrace.fakes.admission import FakeSlotStore
 from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords
 from headrace.identity import Principal
 from headrace.inference import InferenceRequest, InferenceResponse
@@ -66,10 +67,13 @@ def gateway(catalog: Catalog, model: Counting) -> Gateway:
 def jobs(gateway: Gateway) -> FakeJobQueue:
     """The queue of a gateway that takes jobs."""
     queue, ids = FakeJobQueue(), count()
+    records = FakeJobRecords()
     made = Jobs(
-        records=FakeJobRecords(),
+        records=records,
+        lists=records,
         objects=FakeJobObjects(),
         queue=queue,
+        places=FakeSlotStore(),
         wall=lambda: gateway.now,
         sleep=lambda _: None,
         random_bytes=lambda size: next(ids).to_bytes(size, "big"),

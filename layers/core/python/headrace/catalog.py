@@ -14,6 +14,8 @@ from headrace.plans import Budget, Cost, Plan, Rate
 from headrace.tensors import TensorSpec
 
 FORMAT = 2
+ASYNC_SUFFIX = "-async"
+"""What ends the name of an asynchronous endpoint, and may end no declared one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,38 @@ class CacheRules:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How batches ask this endpoint; None, and 0, leave it to the platform.
+
+    Args:
+        transform_records_min: from so many records on, instances of their own (a transform job) take a batch.
+        transform_instance_type: what those instances are; empty is the first that the endpoint itself runs on.
+        transform_instances: how many of them.
+        items_per_request_max: the most things asked for in one request of a batch; 0 is the endpoint's `max_items`.
+    """
+
+    transform_records_min: int | None = None
+    transform_instance_type: str = ""
+    transform_instances: int = 1
+    items_per_request_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncRules:
+    """The asynchronous endpoint that serves jobs: the one version that it hosts, and its two limits.
+
+    Args:
+        version: a hosted version's name.
+        timeout_s: what one request may take once it is begun.
+        queue_s: how long it may wait to be begun.
+    """
+
+    version: str
+    timeout_s: int
+    queue_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on one request; `None` where the task has no such thing."""
 
@@ -112,6 +146,8 @@ class Endpoint:
     cost: Cost | None = None
     cache: CacheRules | None = None
     hedge: bool = False
+    batch: BatchRules | None = None
+    async_inference: AsyncRules | None = None
 
     @property
     def hosted(self) -> tuple[Version, ...]:
@@ -215,6 +251,8 @@ def _endpoint(fields: dict[str, Any]) -> Endpoint:
             "ladder": tuple(Rung(**row) for row in fields["ladder"]),
             "cost": _cost(fields["cost"]),
             "cache": CacheRules(**fields["cache"]) if fields["cache"] else None,
+            "batch": BatchRules(**fields["batch"]) if fields.get("batch") else None,
+            "async_inference": AsyncRules(**fields["async_inference"]) if fields.get("async_inference") else None,
         }
     )
 

@@ -21,6 +21,7 @@ HeadraceError
 │   ├── CircuitOpen        … because it was not asked: its circuit is open
 │   ├── TargetFaulted      … because its program failed
 │   └── InvalidAnswer      … but with something that is not an answer
+├── AnswerPending          a job's request was sent on, and its answer comes later: no caller ever meets this
 ├── NothingServed          every rung of the ladder failed, or there was no time for one
 ├── StoreUnavailable       the state store did not answer, in time or at all
 └── InvalidDeclarations    endpoint.yaml files that cannot be used, all problems at once
@@ -178,6 +179,16 @@ class InvalidAnswer(AttemptFailed):
     """The target answered with something that breaks the task's contract."""
 
     reason = "invalid_answer"
+
+
+class AnswerPending(HeadraceError):
+    """An asynchronous endpoint has the request, and answers within `waits_s` or not at all."""
+
+    code = "answer_pending"
+
+    def __init__(self, message: str, *, waits_s: float) -> None:
+        super().__init__(message)
+        self.waits_s = waits_s
 
 
 class NothingServed(HeadraceError):

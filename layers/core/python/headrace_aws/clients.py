@@ -50,6 +50,22 @@ def client(service: str, *, read_timeout_s: float) -> Any:
     )
 
 
+@cache
+def presigner() -> Any:
+    """A client of S3 that signs addresses and forms for others to use.
+
+    By itself botocore signs these in the old way, which S3 refuses for objects under KMS, and for the global host,
+    which answers for a young bucket of another region with a redirect that breaks the signature.
+    """
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    return _session().client(
+        "s3",
+        endpoint_url=client("s3", read_timeout_s=1.0).meta.endpoint_url,
+        config=Config(signature_version="s3v4", parameter_validation=False),
+    )
+
+
 def error_code(error: Exception) -> str:
     """The service's own code in what botocore raised, or the name of the failure; neither quotes what was sent."""
     code: str = (getattr(error, "response", None) or {}).get("Error", {}).get("Code", type(error).__name__)

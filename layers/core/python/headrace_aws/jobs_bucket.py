@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from headrace.errors import HeadraceError, StoreUnavailable
+from headrace.errors import HeadraceError, PayloadTooLarge, StoreUnavailable
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
 
@@ -58,6 +58,28 @@ class JobsBucket:
             return data
 
         return self._run(call, otherwise=_ABSENT)
+
+    def read_within(self, key: str, *, bytes_max: int) -> bytes | None:
+        """An object's bytes, or None: for objects that others write.
+
+        Raises:
+            PayloadTooLarge: it has more than `bytes_max`, and was not downloaded.
+            StoreUnavailable: no answer in time.
+        """
+
+        def call() -> bytes | PayloadTooLarge:
+            s3 = client("s3", read_timeout_s=read_timeout_step_s(CALL_TIMEOUT_S))
+            answer = s3.get_object(Bucket=self._bucket, Key=key)
+            if answer["ContentLength"] > bytes_max:
+                answer["Body"].close()
+                return PayloadTooLarge(f"The object has more than {bytes_max} bytes.")
+            data: bytes = answer["Body"].read()
+            return data
+
+        found = self._run(call, otherwise=_ABSENT)
+        if isinstance(found, PayloadTooLarge):
+            raise found
+        return found
 
     def _run(self, call: Callable[[], T], *, otherwise: frozenset[str]) -> T | None:
         """The call's result; None when S3 answers one of the codes in `otherwise`."""

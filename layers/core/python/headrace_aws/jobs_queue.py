@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
 
-from headrace.errors import HeadraceError, StoreUnavailable
-from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
-from headrace_aws.clients import client
+from headrace.jobs.asynchronous import job_of_key
+from headrace_aws.queues import Queue
 
-CALL_TIMEOUT_S = 2.0
-VISIBILITY_MAX_S = 43_200
-"""Twelve hours (SQS API reference, ChangeMessageVisibility)."""
+DELAY_MAX_S = 900
+"""Fifteen minutes (SQS API reference, SendMessage, DelaySeconds)."""
 
 
-class JobsQueue:
-    """See `headrace.jobs.offers.JobQueue`."""
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a message asks for: a job's run, and see `headrace.jobs.runs.Runner.run` for what it says beside that."""
 
-    def __init__(self, url: str, *, calls: BoundedCalls) -> None:
-        self._url = url
-        self._calls = calls
+    tenant: str
+    job_id: str
+    after: int | None = None
+    arrived: bool = False
+
+
+class JobsQueue(Queue):
+    """See `headrace.jobs.offers.JobQueue` and `headrace.jobs.runs.Looks`."""
 
     def send(self, tenant: str, job_id: str) -> None:
         """Have the job run.
@@ -27,41 +31,34 @@ class JobsQueue:
         Raises:
             StoreUnavailable: not sent, or nobody knows.
         """
-        self._call("send_message", MessageBody=json.dumps({"tenant": tenant, "job": job_id}))
+        self.put({"tenant": tenant, "job": job_id})
 
-    def postpone(self, receipt: str, *, seconds: float) -> None:
-        """Have a delivered message come again after `seconds`, and not only when its visibility ends.
+    def send_look(self, tenant: str, job_id: str, *, after: int, pause_s: float) -> None:
+        """Have the job's answer looked for after `pause_s`, at most `DELAY_MAX_S`.
 
         Raises:
-            StoreUnavailable: it comes when its visibility ends.
+            StoreUnavailable: not sent, or nobody knows.
         """
-        wait_s = min(VISIBILITY_MAX_S, max(0, round(seconds)))
-        self._call("change_message_visibility", ReceiptHandle=receipt, VisibilityTimeout=wait_s)
-
-    def _call(self, action: str, **arguments: Any) -> None:
-        def call() -> None:
-            sqs = client("sqs", read_timeout_s=read_timeout_step_s(CALL_TIMEOUT_S))
-            getattr(sqs, action)(QueueUrl=self._url, **arguments)
-
-        try:
-            self._calls.run(call, timeout_s=CALL_TIMEOUT_S)
-        except HeadraceError:
-            raise StoreUnavailable("The queue did not answer in time.") from None
-        except Exception as error:  # noqa: BLE001 - botocore's errors share no base that is free to import
-            raise StoreUnavailable(f"The queue failed: {type(error).__name__}.") from None
+        self.put({"tenant": tenant, "job": job_id, "after": after}, delay_s=min(DELAY_MAX_S, max(0, round(pause_s))))
 
 
-def read_message(body: str) -> tuple[str, str]:
-    """The tenant and the job that a message names.
+def read_message(body: str) -> Delivery | None:
+    """What a message asks for; None for an object whose key names no job.
+
+    It is one of ours, or S3's event that an object was created, as EventBridge passes it on (Amazon S3 user guide,
+    "Using EventBridge": Object Created).
 
     Raises:
-        ValueError: it is not one of ours.
+        ValueError: it is neither.
     """
     try:
         document = json.loads(body)
-        tenant, job_id = document["tenant"], document["job"]
-    except (ValueError, KeyError, TypeError):
+        if document.get("source") == "aws.s3":
+            found = job_of_key(document["detail"]["object"]["key"])
+            return None if found is None else Delivery(*found, arrived=True)
+        tenant, job_id, after = document["tenant"], document["job"], document.get("after")
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("not a job's message") from None
-    if not (isinstance(tenant, str) and isinstance(job_id, str)):
+    if not (isinstance(tenant, str) and isinstance(job_id, str) and isinstance(after, int | None)):
         raise ValueError("not a job's message")  # noqa: TRY004 - one error for every wrong message
-    return tenant, job_id
+    return Delivery(tenant, job_id, after)

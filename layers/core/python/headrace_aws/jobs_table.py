@@ -1,4 +1,7 @@
-"""Job records in the state table: `pk` = `job#<tenant>`, `sk` = the job's id, moved by conditional writes."""
+"""Job records in the state table: `pk` = `job#<tenant>`, `sk` = the job's id, moved by conditional writes.
+
+Ids sort as their jobs were accepted, so a tenant's newest jobs are one query of its own items.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from headrace_aws.state_table import ConditionFailed, Item, StateTable, key
 _STATES: dict[str, JobState] = {
     "queued": "queued",
     "running": "running",
+    "sent": "sent",
     "done": "done",
     "failed": "failed",
     "expired": "expired",
+    "cancelled": "cancelled",
 }
 
 
 class JobsTable:
-    """See `headrace.jobs.offers.JobRecords`."""
+    """See `headrace.jobs.offers.JobRecords` and `headrace.jobs.offers.JobLists`."""
 
     def __init__(self, table: StateTable) -> None:
         self._table = table
@@ -58,6 +63,21 @@ class JobsTable:
             return False
         return True
 
+    def newest(self, tenant: str, *, limit: int, after: str = "") -> list[Job]:
+        """The newest first, those older than the job `after`. A read that may lag behind writes.
+
+        Raises:
+            StoreUnavailable: no answer in time.
+        """
+        values = {":pk": {"S": _pk(tenant)}} | ({":after": {"S": after}} if after else {})
+        items = self._table.query(
+            KeyConditionExpression="pk = :pk" + (" AND sk < :after" if after else ""),
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        return [_job(tenant, item) for item in items]
+
 
 def _pk(tenant: str) -> str:
     return f"job#{tenant}"
@@ -73,6 +93,13 @@ def _item(job: Job) -> Item:
         "answer_status": {"N": str(job.status)},
         "answer_code": {"S": job.code},
         "key_id": {"S": job.key_id},
+        "ended_ms": {"N": str(round(job.ended_at * 1000))},
+        "webhook": {"S": job.webhook},
+        "told": {"BOOL": job.told},
+        "place": {"N": str(job.place)},
+        "rounds": {"N": str(job.rounds)},
+        "waits": {"N": str(job.waits)},
+        "sent_until_ms": {"N": str(round(job.sent_until * 1000))},
         "expires_at": {"N": str(int(job.expires_at))},
     }
 
@@ -88,4 +115,11 @@ def _job(tenant: str, item: Item) -> Job:
         status=int(item["answer_status"]["N"]),
         code=item["answer_code"]["S"],
         key_id=item["key_id"]["S"],
+        ended_at=int(item["ended_ms"]["N"]) / 1000,
+        webhook=item["webhook"]["S"],
+        told=item["told"]["BOOL"],
+        place=int(item["place"]["N"]),
+        rounds=int(item["rounds"]["N"]),
+        waits=int(item["waits"]["N"]),
+        sent_until=int(item["sent_until_ms"]["N"]) / 1000,
     )

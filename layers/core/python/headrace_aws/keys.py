@@ -4,6 +4,8 @@
     revoke-token                    tokens of an issuer: one, or all of a caller's so far
     block-tenant, unblock-tenant    everything of a tenant: keys, tokens and signed callers
     allow-role, forbid-role         callers that sign with AWS credentials
+    allow-drops, forbid-drops       tenants whose incoming files start batches
+    webhook-secret                  what a tenant checks our notices with
 
 It reads `HEADRACE_KEYS_TABLE` and `HEADRACE_PEPPER_SECRET`, and boto3's own settings, so it works on a deployed stage
 and on the local platform alike. What is ended has no effect after `CACHE_TTL_S`.
@@ -25,8 +27,11 @@ from headrace.authentication.iam import grant, granted_arn
 from headrace.authentication.issuers import parse_issuers
 from headrace.authentication.revocation import FOREVER, subject_mark, tenant_mark, token_mark
 from headrace.authentication.tokens import LEEWAY_S, LIFETIME_S_MAX
+from headrace.batches.incoming import DropGrant
 from headrace.errors import StoreUnavailable
 from headrace.identity import INVOKE, READ, is_tenant
+from headrace.notices import secret_of, show_secret
+from headrace_aws.drops_table import DropsTable
 from headrace_aws.grants_table import GrantsTable
 from headrace_aws.keys_table import KeyExists, KeysTable
 from headrace_aws.pepper import read_pepper
@@ -123,6 +128,23 @@ def _forbid(settings: AuthorizerSettings, options: argparse.Namespace) -> str:
     return "" if done else "that role is not allowed"
 
 
+def _webhook_secret(settings: AuthorizerSettings, options: argparse.Namespace) -> str:
+    if not is_tenant(options.tenant):
+        return "there can be no tenant of that name"
+    print(show_secret(secret_of(read_pepper(settings.pepper_secret), options.tenant)))  # noqa: T201
+    return ""
+
+
+def _allow_drops(settings: AuthorizerSettings, options: argparse.Namespace) -> str:
+    scopes = frozenset(options.scope or (INVOKE,))
+    DropsTable(settings.keys_table).put(DropGrant(options.tenant, options.plan, scopes))
+    return ""
+
+
+def _forbid_drops(settings: AuthorizerSettings, options: argparse.Namespace) -> str:
+    return "" if DropsTable(settings.keys_table).remove(options.tenant) else "that tenant's files start nothing"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m headrace_aws.keys", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -150,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     allowing.add_argument("arn")
     _add_rights(allowing)
     command("forbid-role", _forbid, "end that").add_argument("arn")
+    _add_rights(command("allow-drops", _allow_drops, "let a tenant's incoming files start batches, under this plan"))
+    command("forbid-drops", _forbid_drops, "end that").add_argument("--tenant", required=True)
+    secret = command("webhook-secret", _webhook_secret, "print what a tenant checks our notices with")
+    secret.add_argument("--tenant", required=True)
     return parser
 
 

@@ -33,7 +33,8 @@ class _Settings:
 class PredictSettings(_Settings):
     """`functions/predict`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path.
 
-    `jobs_queue` is a URL.
+    `jobs_queue` is a URL, `state_machine` an ARN, `inputs_key` that of the KMS key that uploads are encrypted under
+    (empty: S3's own). `webhooks_loopback` is for the laptop: with any value, ends may be told to this machine.
     """
 
     stage: str
@@ -46,6 +47,10 @@ class PredictSettings(_Settings):
     pepper_secret: str
     jobs_bucket: str
     jobs_queue: str
+    batches_bucket: str
+    state_machine: str
+    inputs_key: str = ""
+    webhooks_loopback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,73 @@ class FallbackSettings(_Settings):
 
 @dataclass(frozen=True, slots=True)
 class JobRunSettings(_Settings):
-    """`functions/job_run`. `jobs_queue` is a URL, `predict_function` the ARN of an alias, or a name."""
+    """`functions/job_run`. Queues are URLs, `predict_function` is the ARN of an alias, or a name."""
 
     stage: str
     state_table: str
     jobs_bucket: str
     jobs_queue: str
+    notices_queue: str
     predict_function: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings(_Settings):
+    """`functions/notify`. `notices_queue` is a URL; `webhooks_loopback` as in `PredictSettings`."""
+
+    stage: str
+    state_table: str
+    notices_queue: str
+    pepper_secret: str
+    webhooks_loopback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStartSettings(_Settings):
+    """`functions/batch_start`. `catalog` is a path, `state_machine` an ARN."""
+
+    stage: str
+    catalog: str
+    inputs_bucket: str
+    batches_bucket: str
+    state_table: str
+    keys_table: str
+    state_machine: str
+    webhooks_loopback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlanSettings(_Settings):
+    """`functions/batch_plan`. `prefix` begins the name of every SageMaker model and job."""
+
+    stage: str
+    prefix: str
+    catalog: str
+    inputs_bucket: str
+    batches_bucket: str
+    state_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScoreSettings(_Settings):
+    """`functions/batch_score`. `prefix` begins the name of every SageMaker endpoint."""
+
+    stage: str
+    prefix: str
+    catalog: str
+    inputs_bucket: str
+    batches_bucket: str
+    state_table: str
+    fallback_function: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFinishSettings(_Settings):
+    """`functions/batch_finish`. `notices_queue` is a URL."""
+
+    stage: str
+    catalog: str
+    inputs_bucket: str
+    batches_bucket: str
+    state_table: str
+    notices_queue: str

@@ -26,17 +26,24 @@ from headrace_aws.pepper import read_pepper
 from headrace_aws.state_table import StateTable
 
 if TYPE_CHECKING:
+    from headrace.batches.offers import Batches
+    from headrace.catalog import Catalog
     from headrace.idempotency.keys import Idempotency
     from headrace.jobs.offers import Jobs
 
 HOLDER_BYTES = 8
+BATCHES_CALL_TIMEOUT_S = 3.0
 
 
 class SharedState:
-    """What `predict` keeps in the table `table`; the secret `pepper_secret` keeps tenants apart in the cache."""
+    """What functions keep in the table `table`; the secret `pepper_secret` keeps tenants apart in the cache.
 
-    def __init__(self, *, table: str, pepper_secret: str) -> None:
+    Who caches no answers needs no secret.
+    """
+
+    def __init__(self, *, table: str, pepper_secret: str = "") -> None:
         self._table = StateTable(table)
+        self._caches = bool(pepper_secret)
         self._pepper = cache(lambda: read_pepper(pepper_secret))
         # The system's generator has no state that a snapshot could copy.
         self._uniform = SystemRandom().random
@@ -44,7 +51,8 @@ class SharedState:
     def warm(self) -> None:
         """Make what the first request would have to make."""
         self._table.warm()
-        self._pepper()
+        if self._caches:
+            self._pepper()
 
     def take_failures(self) -> int:
         """How many calls of the table have failed since this was asked last."""
@@ -96,18 +104,59 @@ class SharedState:
             store=IdempotencyTable(self._table), wall=time.time, token=lambda: secrets.token_hex(HOLDER_BYTES)
         )
 
-    def jobs(self, *, bucket: str, queue: str) -> Jobs:
+    def jobs(self, *, bucket: str, queue: str, loopback: bool = False) -> Jobs:
         """Requests that are answered later."""
         from headrace.jobs.offers import Jobs  # noqa: PLC0415 - as above
         from headrace_aws.jobs_bucket import JobsBucket  # noqa: PLC0415
         from headrace_aws.jobs_queue import JobsQueue  # noqa: PLC0415
         from headrace_aws.jobs_table import JobsTable  # noqa: PLC0415
 
+        records = JobsTable(self._table)
         return Jobs(
-            records=JobsTable(self._table),
+            records=records,
+            lists=records,
             objects=JobsBucket(bucket, calls=BoundedCalls()),
             queue=JobsQueue(queue, calls=BoundedCalls()),
+            places=SlotsTable(self._table),
             wall=time.time,
             sleep=time.sleep,
             random_bytes=secrets.token_bytes,
+            loopback=loopback,
+        )
+
+    def batches(
+        self, *, bucket: str, inputs: str, kms_key: str, machine: str, catalog: Catalog, loopback: bool
+    ) -> Batches:
+        """Files and the work on them: `bucket` is the batches' own, `inputs` where files go, `machine` an ARN."""
+        from headrace.batches.offers import Batches  # noqa: PLC0415 - as above
+        from headrace.files.uploading import Files  # noqa: PLC0415
+        from headrace_aws.batches_bucket import BatchesBucket  # noqa: PLC0415
+        from headrace_aws.batches_table import BatchesTable  # noqa: PLC0415
+        from headrace_aws.files_table import FilesTable  # noqa: PLC0415
+        from headrace_aws.state_machine import Machine  # noqa: PLC0415
+        from headrace_aws.uploads import Uploads  # noqa: PLC0415
+
+        # Documents and lists of them: larger than what an inference reads, and nobody's tokens wait for them.
+        table = StateTable(self._table.name, timeout_s=BATCHES_CALL_TIMEOUT_S)
+        files, records = FilesTable(table), BatchesTable(table)
+        uploads = Uploads(inputs, calls=BoundedCalls(), kms_key=kms_key)
+        return Batches(
+            files=Files(
+                bucket=inputs,
+                records=files,
+                lists=files,
+                door=uploads,
+                contents=uploads,
+                wall=time.time,
+                random_bytes=secrets.token_bytes,
+            ),
+            records=records,
+            lists=records,
+            progresses=records,
+            objects=BatchesBucket(bucket, calls=BoundedCalls()),
+            machine=Machine(machine, calls=BoundedCalls()),
+            catalog=catalog,
+            wall=time.time,
+            random_bytes=secrets.token_bytes,
+            loopback=loopback,
         )

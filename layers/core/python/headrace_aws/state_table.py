@@ -6,6 +6,7 @@ Keys are `pk` and `sk`. What belongs to a tenant has the tenant in `pk`. Items t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from headrace.errors import HeadraceError, StoreUnavailable
@@ -64,6 +65,34 @@ class StateTable:
         items: list[Item] = self._call("query", **arguments)["Items"]
         return items
 
+    def pages(self, **arguments: Any) -> Iterator[Item]:
+        """The items of a query, page after page.
+
+        Raises:
+            StoreUnavailable: no answer in time.
+        """
+        while True:
+            answer = self._call("query", **arguments)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def get_many(self, keys: list[tuple[str, str]]) -> list[Item]:
+        """Those of at most 100 items that exist (BatchGetItem), in no order; a read that may lag behind writes.
+
+        Raises:
+            StoreUnavailable: no answer in time, or not to all of them.
+        """
+        if not keys:
+            return []
+        asked = {self.name: {"Keys": [key(pk, sk) for pk, sk in keys]}}
+        answer = self._named("batch_get_item", RequestItems=asked)
+        if answer.get("UnprocessedKeys"):
+            raise StoreUnavailable("The state store answered in part only.")
+        items: list[Item] = answer["Responses"].get(self.name, [])
+        return items
+
     def put(self, item: Item, **arguments: Any) -> None:
         """Write an item.
 
@@ -100,8 +129,11 @@ class StateTable:
         return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
 
     def _call(self, action: str, **arguments: Any) -> Any:
+        return self._named(action, TableName=self.name, **arguments)
+
+    def _named(self, action: str, **arguments: Any) -> Any:
         def call() -> Any:
-            return getattr(self._client, action)(TableName=self.name, **arguments)
+            return getattr(self._client, action)(**arguments)
 
         try:
             return self._calls.run(call, timeout_s=self._timeout_s)

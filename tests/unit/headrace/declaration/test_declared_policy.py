@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace import catalog as catalogs
-from headrace.catalog import CacheRules, Capabilities, Catalog, Rung
+from headrace.catalog import BatchRules, CacheRules, Capabilities, Catalog, Rung
 from headrace.declaration.compile import compile_catalog
 from headrace.declaration.files import read_declarations, read_plans
 from headrace.declaration.page import write_page
@@ -30,8 +30,11 @@ fallback:
   - {kind: variant, version: v1, timeout_ms: 700}
 """,
     )
+    + """\
+batch: {transform_records_min: 5000, transform_instance_type: ml.c7i.xlarge, transform_instances: 3}
+"""
 )
-"""Every field of policy once. Line 7 is v1, 8 is v2, 15 the cost, 16 the cache, 19 to 21 the ladder."""
+"""Every field of policy once. Line 7 is v1, 8 is v2, 15 the cost, 16 the cache, 19 to 21 the ladder, then batches."""
 
 
 def plans() -> dict[str, Plan]:
@@ -72,6 +75,7 @@ def test_every_field_of_policy_reaches_the_catalog() -> None:
     assert endpoint.cost == Cost("gpu_ms", per_request=1, per_item=2, per_s=1000)
     assert endpoint.cache == CacheRules(60, 600, shared=True, entry_bytes_max=1024)
     assert endpoint.hedge
+    assert endpoint.batch == BatchRules(5000, "ml.c7i.xlarge", 3, 1)
     assert endpoint.ladder == (
         Rung("stale", 100),
         Rung("variant", 700, "v1"),
@@ -83,6 +87,7 @@ def test_what_says_nothing_of_policy_is_safe() -> None:
     """An endpoint of the first release costs nothing, keeps nothing, hedges nothing and serves everyone."""
     endpoint = compiled(SENTIMENT).endpoint("sentiment")
     assert (endpoint.cost, endpoint.cache, endpoint.hedge) == (None, None, False)
+    assert endpoint.batch == BatchRules(None, "ml.g5.xlarge", 1, 4)
     assert endpoint.versions[0].capabilities == Capabilities(
         max_items=4, max_text_chars=50, max_payload_bytes=4_194_304
     )
@@ -134,6 +139,9 @@ def test_the_catalog_survives_its_own_json(text: str) -> None:
         ("per_item: 2", "per_item: -2", "15: cost.per_item"),
         ("per_item: 2", "per_item: 2.5", "15: cost.per_item"),
         ("hedge: true", "hedge: 'yes'", "17: hedge"),
+        ("transform_instances: 3", "transform_instances: 0", "batch.transform_instances"),
+        ("transform_instances: 3", "items_per_request_max: 2", "batch.items_per_request_max: cannot exceed limits."),
+        ("ml.c7i.xlarge", "c7i.xlarge", "batch.transform_instance_type: must match"),
     ],
 )
 def test_says_what_to_do(old: str, new: str, expected: str) -> None:

@@ -217,6 +217,23 @@ def test_a_table_that_lost_its_state_begins_again() -> None:
     assert fresh.admitted_share("detect", 0) == 1.0
 
 
+def test_who_gives_way_hears_of_those_above() -> None:
+    """Requests of higher tiers, counted by other processes, show without a request of its own; lower ones do not."""
+    world = World()
+    online, batch = world.health(), world.health()
+    assert batch.arrivals_above("detect", 0, tier_max=2) == 0.0
+    for _ in range(6):
+        online.check_tier("detect", tier=2, tier_max=2, slo_s=1.0)
+        online.check_tier("detect", tier=0, tier_max=2, slo_s=1.0)
+        online.leave(online.enter(TARGET), "good", 0.1)
+    world.now += 2.0
+    online.leave(online.enter(TARGET), "good", 0.1)
+    assert batch.arrivals_above("detect", 0, tier_max=2) == pytest.approx(2.0)
+    assert batch.arrivals_above("detect", 2, tier_max=2) == 0.0
+    world.now += 10.0
+    assert batch.arrivals_above("detect", 0, tier_max=2) == 0.0
+
+
 def test_memory_is_bounded() -> None:
     """However many endpoints and targets are named, and however long the store is down."""
     world = World(store=FakeHealthStore(down=True))

@@ -274,6 +274,20 @@ def priced(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, cost=Cost("gpu_ms", per_s=1000))
 
 
+def test_a_lane_has_its_own_rate_and_the_tenants_budget(sentiment: Endpoint) -> None:
+    """What goes out in a lane takes no permit of the tenant's own requests, and is paid from the same budget."""
+    world = World({"v1": 0.2})
+    policy, plan = world.process(), replace(BUDGETED, rate=Rate(0.001, 3))
+    for _ in range(3):
+        world.ask(priced(sentiment), policy, plan=plan, cache_use="off", lane="acme~batch")
+    with pytest.raises(LimitExceeded):
+        world.ask(priced(sentiment), policy, plan=plan, cache_use="off", lane="acme~batch")
+    used = dict(world.stores.budgets.used)
+    world.ask(priced(sentiment), policy, plan=plan, cache_use="off")
+    (ledger,) = used
+    assert world.stores.budgets.used[ledger] > used[ledger]
+
+
 def test_a_budget_is_charged_what_was_used(sentiment: Endpoint) -> None:
     """Each request holds the most that it may use and pays what it used: 20 of 200 ms make 4,000 of 5,000."""
     world = World({"v1": 0.2})

@@ -94,6 +94,7 @@ class World:
         cache_use: CacheUse = "normal",
         request: InferenceRequest = REQUEST,
         tiers: tuple[int, ...] = (0, 1, 2),
+        lane: str = "",
     ) -> Answer[str]:
         """One request from beginning to end."""
         invocation = Invocation(
@@ -108,5 +109,6 @@ class World:
             read=read,
             client_retry=client_retry,
             cache_use=cache_use,
+            lane=lane,
         )
         return run(invoke(invocation, policy), perform=self.perform)

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.errors import StoreUnavailable, TargetUnavailable, UnknownTarget
+from headrace.errors import InvalidRequest, LimitExceeded, StoreUnavailable, TargetUnavailable, UnknownTarget
+from headrace.fakes.admission import FakeSlotStore
 from headrace.fakes.jobs import FakeJobObjects, FakeJobQueue, FakeJobRecords, FakeServer
+from headrace.fakes.notices import FakeNotices
 from headrace.identity import Principal
-from headrace.jobs.offers import Jobs, look, offer, result
+from headrace.jobs.offers import LIST_MAX, LIST_PAGES_MAX, JobRecords, Jobs, Page, cancel, look, newest, offer, result
 from headrace.jobs.requests import JobRequest, accept, answer_of, dump_request, event_of, load_answer, load_request
 from headrace.jobs.runs import Later, Runner
-from headrace.jobs.states import AGE_MAX_S, ATTEMPTS_MAX, KEPT_S, LEASE_S, Job, request_key, result_key
+from headrace.jobs.states import AGE_MAX_S, ATTEMPTS_MAX, KEPT_S, LEASE_S, OVER, Job, request_key, result_key
 
+HOOK = "https://example.com/told"
 ACME = Principal("acme", "standard", frozenset({"read", "invoke"}), "key-1")
 
 
@@ -36,6 +40,7 @@ def gateway_event(**fields: Any) -> dict[str, Any]:
             "X-Request-Timeout-Ms": ["100"],
             "X-Stainless-Read-Timeout": ["1"],
             "X-Headrace-Version": ["v1"],
+            "X-Headrace-Webhook": ["https://secret.example.com/"],
         },
         "multiValueQueryStringParameters": {"a": ["1", "2"]},
         "body": base64.b64encode(b'{"input":"x"}').decode(),
@@ -70,27 +75,49 @@ class Desk:
     objects: FakeJobObjects = field(default_factory=FakeJobObjects)
     queue: FakeJobQueue = field(default_factory=FakeJobQueue)
     server: FakeServer = field(default_factory=lambda: FakeServer(ok))
+    places: FakeSlotStore = field(default_factory=FakeSlotStore)
+    notices: FakeNotices = field(default_factory=FakeNotices)
     slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Wire both sides."""
         self.jobs = Jobs(
-            self.records,
-            self.objects,
-            self.queue,
-            lambda: self.now,
-            self._sleep,
-            random.Random(7).randbytes,  # noqa: S311
+            records=self.records,
+            lists=self.records,
+            objects=self.objects,
+            queue=self.queue,
+            places=self.places,
+            wall=lambda: self.now,
+            sleep=self._sleep,
+            random_bytes=random.Random(7).randbytes,  # noqa: S311
         )
-        self.runner = Runner(self.records, self.objects, self.server, lambda: self.now, lambda: 0.5)
+        self.runner = self.runner_over(self.records)
+
+    def runner_over(self, records: JobRecords, *, uniform: Callable[[], float] = lambda: 0.5) -> Runner:
+        """A runner whose records are these."""
+        return Runner(
+            records=records,
+            objects=self.objects,
+            server=self.server,
+            places=self.places,
+            notices=self.notices,
+            wall=lambda: self.now,
+            uniform=uniform,
+        )
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
 
-    def offer(self) -> Job:
+    def offer(self, *, caller: Principal = ACME, waiting_max: int = 100, webhook: str = "") -> Job:
         """A job of acme's."""
-        return offer(self.jobs, accept(gateway_event(), ACME, path="/v1/classifications"))
+        request = accept(gateway_event(), caller, path="/v1/classifications")
+        return offer(self.jobs, request, waiting_max=waiting_max, webhook=webhook)
+
+    @property
+    def counted(self) -> int:
+        """How many jobs hold a place."""
+        return sum(len(names) for names in self.places.shelves.values())
 
     def deliver(self, job: Job) -> Later | None:
         """One delivery of its message."""
@@ -205,7 +232,7 @@ def test_a_runner_that_dies_after_the_answer_has_its_answer_kept(desk: Desk) -> 
     job = desk.offer()
     moves = FailingRecords(desk.records, fail_at=2)
     with pytest.raises(StoreUnavailable):
-        Runner(moves, desk.objects, desk.server, lambda: desk.now, lambda: 0.5).run("acme", job.job_id)
+        desk.runner_over(moves).run("acme", job.job_id)
     kept = desk.objects.objects[result_key("acme", job.job_id)]
     desk.now += LEASE_S
     desk.server.respond = _die
@@ -371,9 +398,16 @@ def test_what_could_not_be_sent_was_not_accepted(desk: Desk) -> None:
             del tenant, job_id
             raise StoreUnavailable("down")
 
-    jobs = Jobs(desk.records, desk.objects, Down(), desk.jobs.wall, desk.jobs.sleep, desk.jobs.random_bytes)
+    jobs = replace(desk.jobs, queue=Down())
     with pytest.raises(StoreUnavailable):
-        offer(jobs, accept(gateway_event(), ACME, path="/v1/classifications"))
+        offer(jobs, accept(gateway_event(), ACME, path="/v1/classifications"), waiting_max=5, webhook=HOOK)
+    assert desk.counted == 0
+    (job,) = desk.records.records.values()
+    assert (job.state, job.code) == ("failed", "not_queued")
+    # Had the message been sent after all, it would change nothing and tell nobody.
+    desk.server.respond = _die
+    assert desk.deliver(job) == Later(0.0)
+    assert not desk.notices.sent
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
@@ -396,7 +430,7 @@ def test_exactly_one_result_under_any_deliveries_and_crashes(chance: random.Rand
     for _ in range(deliveries):
         records = FailingRecords(desk.records, fail_at=chance.randint(1, 5))
         with suppress(KeyboardInterrupt, StoreUnavailable):
-            Runner(records, desk.objects, desk.server, lambda: desk.now, chance.random).run("acme", job.job_id)
+            desk.runner_over(records, uniform=chance.random).run("acme", job.job_id)
         desk.now += chance.choice([0.0, 30.0, LEASE_S])
         found = desk.objects.objects.get(result_key("acme", job.job_id))
         assert kept is None or found == kept
@@ -414,3 +448,276 @@ def test_answers_keep_their_bytes() -> None:
     answer = answer_of({"statusCode": 200, "multiValueHeaders": multi, "body": raw, "isBase64Encoded": True})
     assert answer.body == b"\x00\xff"
     assert answer.header("inference-header-content-length") == "1"
+
+
+# -- the bound on jobs that are not over ------------------------------------------------------------------------------
+
+
+def test_a_tenant_may_have_so_many_jobs_and_no_more(desk: Desk) -> None:
+    """At the bound an offer is refused, nothing is written for it, and others are not touched; an end makes room."""
+    jobs = [desk.offer(waiting_max=3) for _ in range(3)]
+    written = len(desk.objects.objects)
+    with pytest.raises(LimitExceeded) as refused:
+        desk.offer(waiting_max=3)
+    assert (refused.value.code, refused.value.limit) == ("jobs_exceeded", 3)
+    assert refused.value.retry_after_s > 0
+    assert len(desk.objects.objects) == written
+    assert len(desk.queue.messages) == 3
+    desk.offer(caller=replace(ACME, tenant="other"), waiting_max=3)
+    desk.deliver(jobs[1])
+    desk.offer(waiting_max=3)
+    with pytest.raises(LimitExceeded):
+        desk.offer(waiting_max=3)
+
+
+def test_a_job_that_waits_for_another_run_still_counts(desk: Desk) -> None:
+    """Sent back is not over; failed, expired and cancelled are."""
+    desk.server.respond = busy
+    again = desk.offer(waiting_max=1)
+    desk.deliver(again)
+    with pytest.raises(LimitExceeded):
+        desk.offer(waiting_max=1)
+    cancel(desk.jobs, ACME, again.job_id)
+    old = desk.offer(waiting_max=1)
+    desk.now += AGE_MAX_S + 1
+    assert desk.deliver(old) is None
+    assert desk.counted == 0
+
+
+def test_places_of_jobs_that_nobody_ended_come_back_by_themselves(desk: Desk) -> None:
+    """A queue that loses messages cannot lock a tenant out: after the hour that a job may wait its place is free."""
+    for _ in range(4):
+        desk.offer(waiting_max=4)
+    with pytest.raises(LimitExceeded):
+        desk.offer(waiting_max=4)
+    desk.now += AGE_MAX_S + LEASE_S + 5
+    desk.offer(waiting_max=4)
+
+
+@given(st.integers(1, 400), st.integers(0, 3))
+def test_the_bound_is_exact_while_it_fits_the_shelves_that_are_tried(bound: int, over: int) -> None:
+    """Up to 400 jobs, exactly as many are taken as may be: none is refused before and none taken behind the bound."""
+    desk = Desk()
+    taken = 0
+    for _ in range(bound + over):
+        with suppress(LimitExceeded):
+            desk.offer(waiting_max=bound)
+            taken += 1
+    assert taken == bound
+    assert desk.counted == bound
+
+
+def test_what_could_not_be_written_down_counts_nothing(desk: Desk) -> None:
+    """The place of a job that was not accepted is given back at once; without the count nothing is accepted."""
+
+    class Down(FakeJobObjects):
+        def write_once(self, key: str, body: bytes) -> bool:
+            """Never."""
+            raise StoreUnavailable(f"down for {len(body)} bytes at {key}")
+
+    with pytest.raises(StoreUnavailable):
+        offer(replace(desk.jobs, objects=Down()), accept(gateway_event(), ACME, path="/"), waiting_max=5)
+    assert desk.counted == 0
+    desk.places.down = True
+    with pytest.raises(StoreUnavailable):
+        desk.offer()
+
+
+# -- cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_what_has_not_begun_is_dropped(desk: Desk) -> None:
+    """Nobody is asked for a cancelled job, its message has done its work, and cancelling again changes nothing."""
+    job = desk.offer()
+    desk.server.respond = _die
+    assert cancel(desk.jobs, ACME, job.job_id).state == "cancelled"
+    assert desk.counted == 0
+    assert desk.deliver(job) is None
+    assert desk.state(job) == "cancelled"
+    assert cancel(desk.jobs, ACME, job.job_id).state == "cancelled"
+    assert result_key("acme", job.job_id) not in desk.objects.objects
+
+
+def test_what_has_begun_is_left_alone(desk: Desk) -> None:
+    """A job that is being run, and one that is over, say so and stay what they are."""
+    job = desk.offer()
+    seen = []
+
+    def meanwhile(event: dict[str, Any]) -> dict[str, Any]:
+        seen.append(cancel(desk.jobs, ACME, job.job_id).state)
+        return ok(event)
+
+    desk.server.respond = meanwhile
+    assert desk.deliver(job) is None
+    assert seen == ["running"]
+    assert cancel(desk.jobs, ACME, job.job_id).state == "done"
+    old = desk.offer()
+    desk.now += AGE_MAX_S + 1
+    assert cancel(desk.jobs, ACME, old.job_id).state == "expired"
+
+
+def test_a_job_that_went_back_to_the_queue_can_be_cancelled(desk: Desk) -> None:
+    """Between two runs nothing of it is at work; neither is it when its runner has died."""
+    desk.server.respond = busy
+    waiting, crashed = desk.offer(), desk.offer()
+    desk.deliver(waiting)
+    assert cancel(desk.jobs, ACME, waiting.job_id).state == "cancelled"
+    desk.server.respond = _die
+    with pytest.raises(KeyboardInterrupt):
+        desk.deliver(crashed)
+    assert cancel(desk.jobs, ACME, crashed.job_id).state == "running"
+    desk.now += LEASE_S
+    assert cancel(desk.jobs, ACME, crashed.job_id).state == "cancelled"
+
+
+def test_only_who_may_see_a_job_may_cancel_it(desk: Desk) -> None:
+    """For every other caller there is no such job, and it goes on."""
+    job = desk.offer()
+    narrow = replace(ACME, key_id="key-2", scopes=frozenset({"read"}))
+    for stranger in (replace(ACME, tenant="other"), narrow):
+        with pytest.raises(UnknownTarget):
+            cancel(desk.jobs, stranger, job.job_id)
+    assert desk.state(job) == "queued"
+
+
+def test_a_cancel_that_loses_every_race_says_what_won(desk: Desk) -> None:
+    """A record that always moves under the canceller's hands is somebody's at work, and is not chased for ever."""
+    job = desk.offer()
+
+    @dataclass
+    class Moving(FakeJobRecords):
+        asked: int = 0
+
+        def move(self, before: Job, after: Job) -> bool:
+            """Somebody else was first."""
+            self.asked += 1
+            assert (before.job_id, after.state) == (job.job_id, "cancelled")
+            return False
+
+    records = Moving(desk.records.records)
+    assert cancel(replace(desk.jobs, records=records), ACME, job.job_id).state == "queued"
+    assert 0 < records.asked < 10
+
+
+# -- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_jobs_come_first_page_after_page(desk: Desk) -> None:
+    """Each job is on one page, in the order of acceptance backwards, whatever its state; other tenants' are not."""
+    jobs = []
+    for _ in range(7):
+        jobs.append(desk.offer())
+        desk.now += 0.01
+    desk.offer(caller=replace(ACME, tenant="other"))
+    desk.deliver(jobs[6])
+    found: list[Job] = []
+    page = newest(desk.jobs, ACME, limit=3)
+    sizes = [len(page.jobs)]
+    found += page.jobs
+    while page.after:
+        page = newest(desk.jobs, ACME, limit=3, after=page.after)
+        sizes.append(len(page.jobs))
+        found += page.jobs
+    assert [job.job_id for job in found] == [job.job_id for job in reversed(jobs)]
+    assert sizes == [3, 3, 1]
+    assert found[0].state == "done"
+
+
+def test_the_list_tells_states_as_a_look_does(desk: Desk) -> None:
+    """A job that is too old to be begun has expired there too, and one that is not kept any more is not listed."""
+    desk.offer()
+    desk.now += AGE_MAX_S + 1
+    assert [job.state for job in newest(desk.jobs, ACME).jobs] == ["expired"]
+    desk.now += KEPT_S
+    assert newest(desk.jobs, ACME) == Page((), "")
+
+
+def test_a_narrow_key_lists_its_own_jobs(desk: Desk) -> None:
+    """Other keys' jobs are passed over, within a bounded number of pages; the rest is behind the cursor."""
+    narrow = Principal("acme", "standard", frozenset({"invoke:sentiment"}), "key-2")
+    own = desk.offer(caller=narrow)
+    desk.now += 1
+    for _ in range(LIST_MAX * LIST_PAGES_MAX):
+        desk.offer(waiting_max=64 * 100)
+    page = newest(desk.jobs, narrow)
+    assert page.jobs == ()
+    assert page.after
+    assert [job.job_id for job in newest(desk.jobs, narrow, after=page.after).jobs] == [own.job_id]
+
+
+@pytest.mark.parametrize(
+    ("limit", "after", "code"),
+    [(0, "", "invalid_limit"), (LIST_MAX + 1, "", "invalid_limit"), (5, "job_x", "invalid_after")],
+)
+def test_a_page_that_cannot_be_is_refused(desk: Desk, limit: int, after: str, code: str) -> None:
+    """Limits are bounded, and `after` is an id."""
+    with pytest.raises(InvalidRequest) as refused:
+        newest(desk.jobs, ACME, limit=limit, after=after)
+    assert refused.value.code == code
+
+
+# -- telling the end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["done", "failed", "expired", "cancelled"])
+def test_every_end_is_told_once(desk: Desk, end: str) -> None:
+    """However the job ends and however often its message comes: the notice is sent once, with its moment on record."""
+    job = desk.offer(webhook=HOOK)
+    if end == "failed":
+        desk.server.respond = lambda event: {**busy(event), "headers": {}}
+        for _ in range(ATTEMPTS_MAX):
+            later = desk.deliver(job)
+            desk.now += later.pause_s if later else 0
+    elif end == "expired":
+        desk.now += AGE_MAX_S + 1
+    elif end == "cancelled":
+        cancel(desk.jobs, ACME, job.job_id)
+    for _ in range(3):
+        desk.deliver(job)
+    record = desk.records.records["acme", job.job_id]
+    assert (record.state, record.told, record.ended_at > 0) == (end, True, True)
+    assert desk.notices.sent == [("acme", "job", job.job_id)]
+
+
+def test_nobody_is_told_who_did_not_ask(desk: Desk) -> None:
+    """Without a webhook nothing is sent, nor before the end."""
+    plain, told = desk.offer(), desk.offer(webhook=HOOK)
+    desk.deliver(plain)
+    desk.server.respond = busy
+    desk.deliver(told)
+    assert not desk.notices.sent
+
+
+def test_an_end_that_could_not_be_told_is_told_when_the_message_comes_again(desk: Desk) -> None:
+    """The message is done with only when the notice is in its queue; the job itself is over, and asked for once."""
+    job = desk.offer(webhook=HOOK)
+    desk.notices.down = True
+    with pytest.raises(StoreUnavailable):
+        desk.deliver(job)
+    assert desk.state(job) == "done"
+    desk.notices.down = False
+    desk.server.respond = _die
+    assert desk.deliver(job) is None
+    assert desk.notices.sent == [("acme", "job", job.job_id)]
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 30))
+def test_an_end_is_told_whatever_dies_on_the_way(chance: random.Random, deliveries: int) -> None:
+    """Stores that fail at any call: who ended is told at least once, who has not is not, and no place is kept."""
+    desk = Desk()
+    job = desk.offer(webhook=HOOK)
+    desk.server.respond = lambda event: busy(event) if chance.random() < 0.5 else ok(event)
+    for _ in range(deliveries):
+        desk.notices.down = chance.random() < 0.5
+        with suppress(StoreUnavailable):
+            desk.runner_over(FailingRecords(desk.records, fail_at=chance.randint(1, 4))).run("acme", job.job_id)
+        if chance.random() < 0.1:
+            cancel(desk.jobs, ACME, job.job_id)
+        assert not desk.notices.sent or desk.records.records["acme", job.job_id].state in OVER
+        desk.now += chance.choice([1.0, LEASE_S, 300.0])
+    desk.notices.down = False
+    while desk.records.records["acme", job.job_id].state not in OVER or not desk.notices.sent:
+        desk.now += LEASE_S
+        desk.deliver(job)
+    assert desk.counted == 0
+    assert set(desk.notices.sent) == {("acme", "job", job.job_id)}

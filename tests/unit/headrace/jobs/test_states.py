@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from headrace.jobs.states import (
     AGE_MAX_S,
     ATTEMPTS_MAX,
+    ID_BYTES,
     LEASE_S,
     OVER,
     PAUSE_MAX_S,
@@ -53,9 +54,20 @@ def test_bounds_fit_each_other() -> None:
     assert RECEIVES_MAX > ATTEMPTS_MAX
 
 
-@given(st.binary(min_size=16, max_size=16))
-def test_ids_hold_all_of_the_chance(random: bytes) -> None:
-    """128 bits from the given source, in characters that need no escape; nothing else is an id."""
+@given(st.lists(st.tuples(st.integers(0, 2**44), st.binary(min_size=ID_BYTES, max_size=ID_BYTES)), max_size=20))
+def test_ids_sort_by_time_and_hold_all_of_the_chance(made: list[tuple[int, bytes]]) -> None:
+    """Two ids differ where their moments or their chance differ, and sort as moments do, then as chance does."""
+
+    def id_of(moment_ms: int, random: bytes) -> str:
+        return accepted("acme", now=moment_ms / 1000, random_bytes=lambda count: random[:count]).job_id
+
+    assert sorted(id_of(*each) for each in made) == [id_of(*each) for each in sorted(made)]
+    assert len({id_of(*each) for each in made}) == len(set(made))
+
+
+@given(st.binary(min_size=ID_BYTES, max_size=ID_BYTES))
+def test_nothing_else_is_an_id(random: bytes) -> None:
+    """An id is of characters that need no escape."""
     job = accepted("acme", now=NOW, random_bytes=lambda count: random[:count])
     assert is_id(job.job_id)
     assert not is_id(f"{job.job_id}x")

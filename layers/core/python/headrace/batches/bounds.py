@@ -46,3 +46,8 @@ EXECUTION_TIMEOUT_S = 86_400 + 3_600
 MAP, TRANSFORM = "map", "transform"
 TRANSFORM_RECORDS_MIN = 1_000_000
 """From here on instances of its own are worth their start (minutes), unless the endpoint declares another number."""
+
+BATCHES_AT_ONCE_MAX = 20
+"""Batches of one tenant that are not over: each takes executions and a place in what the endpoint has to spare."""
+DROPS_AT_ONCE_MAX = 100
+"""The same for files that are put under a tenant's incoming prefix, which come in crowds and cannot be told to wait."""

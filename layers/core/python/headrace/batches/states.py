@@ -144,11 +144,17 @@ class Batch:
     ended_at: float = 0.0
     redrives: int = 0
     revision: int = 0
+    redriven_at: float = 0.0
 
     @property
     def expires_at(self) -> float:
         """When the record and its files may be forgotten."""
         return self.created_at + KEPT_S
+
+    @property
+    def due_at(self) -> float:
+        """When it is ended, done or not: a day after it was created, or redriven."""
+        return (self.redriven_at or self.created_at) + AGE_MAX_S
 
     @property
     def execution(self) -> str:
@@ -164,6 +170,12 @@ def new_id(random_bytes: Callable[[int], bytes]) -> str:
 def id_of_object(bucket: str, key: str, version: str) -> str:
     """The id of the batch that an uploaded object starts: the event may come twice, the batch is one."""
     digest = blake2b(f"{bucket}\0{key}\0{version}".encode(), digest_size=ID_BYTES, person=b"headrace-batch")
+    return _id_of(digest.digest())
+
+
+def id_of_request(tenant: str, key: str, order: str) -> str:
+    """The id of the batch that an Idempotency-Key stands for: the same key and order are the same batch."""
+    digest = blake2b(f"{tenant}\0{key}\0{order}".encode(), digest_size=ID_BYTES, person=b"headrace-once")
     return _id_of(digest.digest())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headrace.catalog import CacheRules, Capabilities, Catalog, Endpoint, Limits, Rung, Version
+from headrace.catalog import AsyncRules, BatchRules, CacheRules, Capabilities, Catalog, Endpoint, Limits, Rung, Version
 from headrace.declaration.policy import CostDeclaration, CpuRung, VariantRung
 from headrace.declaration.schema import EndpointDeclaration, TensorDeclaration, VersionDeclaration
 from headrace.plans import Cost, Plan
@@ -73,6 +73,8 @@ def _endpoint(declaration: EndpointDeclaration) -> Endpoint:
         cost=_cost(declaration.cost),
         cache=None if declaration.cache is None else CacheRules(**declaration.cache.model_dump()),
         hedge=declaration.hedge,
+        batch=_batch(declaration),
+        async_inference=_async(declaration),
     )
 
 
@@ -92,6 +94,23 @@ def _capabilities(version: VersionDeclaration, declaration: EndpointDeclaration)
         groups=tuple(serves.groups),
         tier_min=serves.tier_min,
     )
+
+
+def _batch(declaration: EndpointDeclaration) -> BatchRules:
+    declared = declaration.batch
+    return BatchRules(
+        transform_records_min=declared.transform_records_min,
+        transform_instance_type=declared.transform_instance_type or declaration.hardware.instance_types[0],
+        transform_instances=declared.transform_instances,
+        items_per_request_max=declared.items_per_request_max or declaration.limits.max_items,
+    )
+
+
+def _async(declaration: EndpointDeclaration) -> AsyncRules | None:
+    declared = declaration.async_inference
+    if declared is None:
+        return None
+    return AsyncRules(declaration.async_version, timeout_s=declared.timeout_s, queue_s=declared.queue_s)
 
 
 def _cost(declared: CostDeclaration | None) -> Cost | None:

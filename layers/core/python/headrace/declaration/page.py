@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headrace.batches.bounds import TRANSFORM_RECORDS_MIN
 from headrace.declaration.plans import WINDOWS_S
 from headrace.declaration.policy import CacheDeclaration, CostDeclaration, Rung, ServesDeclaration
 from headrace.declaration.schema import EndpointDeclaration
@@ -60,6 +61,29 @@ def _cache(cache: CacheDeclaration | None) -> str:
     )
 
 
+def _batch(declaration: EndpointDeclaration) -> str:
+    declared = declaration.batch
+    kind = declared.transform_instance_type or declaration.hardware.instance_types[0]
+    return (
+        f"at most {declared.items_per_request_max or declaration.limits.max_items} items in a request; "
+        f"from {declared.transform_records_min or TRANSFORM_RECORDS_MIN} records on "
+        f"a transform job of {declared.transform_instances} x {kind}"
+    )
+
+
+def _jobs(declaration: EndpointDeclaration) -> str:
+    declared = declaration.async_inference
+    if declared is None:
+        return "as any request"
+    types = ", ".join(declared.instance_types or declaration.hardware.instance_types)
+    return (
+        f"`{declaration.async_version}` on an asynchronous endpoint: "
+        f"0 to {declared.max_instances} instances ({types}), "
+        f"{declared.concurrent_requests_per_instance} requests each, {declared.timeout_s} s at work, "
+        f"{declared.queue_s} s in the queue"
+    )
+
+
 def _serves(serves: ServesDeclaration) -> str:
     said = serves.model_dump(exclude_defaults=True)
     shown = {name: ", ".join(value) if isinstance(value, list) else value for name, value in said.items()}
@@ -90,6 +114,8 @@ def _section(declaration: EndpointDeclaration) -> str:
         ("costs", "; ".join([_cost(declaration.cost), *(f"`{name}`: {text}" for name, text in costs.items())])),
         ("cache", _cache(declaration.cache)),
         ("hedged", "yes" if declaration.hedge else "no"),
+        ("batches", _batch(declaration)),
+        ("jobs", _jobs(declaration)),
         ("runs on", f"{hardware.accelerator}: {', '.join(hardware.instance_types)}"),
         (
             "capacity",

@@ -9,9 +9,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from headrace.batches.bounds import RECORDS_MAX
 from headrace.declaration.shape import (
     COST_CLASS_MAX,
     GROUP_PATTERN,
+    INSTANCE_PATTERN,
     LANGUAGE_PATTERN,
     TENANT_PATTERN,
     Declared,
@@ -28,6 +30,8 @@ CACHE_MAX_S = 2_592_000
 ENTRY_MAX_BYTES = 262_144
 """DynamoDB holds 400 KB in one item; 256 KiB of answer leave room for its key and headers."""
 UNITS_MAX = 1_000_000_000
+TRANSFORM_INSTANCES_MAX = 20
+"""SageMaker's default quota of instances for one account's transform jobs is of this order, by type."""
 LADDER_MAX = 6
 
 Hardware = Literal["gpu", "cpu"]
@@ -79,6 +83,18 @@ class CacheDeclaration(Declared):
         if self.stale_s < self.fresh_s:
             raise ValueError("stale_s must be at least fresh_s: it is the whole time that an answer is kept")
         return self
+
+
+class BatchDeclaration(Declared):
+    """How batches ask the endpoint. `transform_instance_type` is the first that the endpoint runs on, unless said here.
+
+    An instance of a transform job is the batch's own; it takes minutes to start, which only many records are worth.
+    """
+
+    transform_records_min: Annotated[int, Field(ge=1, le=RECORDS_MAX)] | None = None
+    transform_instance_type: Annotated[str, Field(pattern=INSTANCE_PATTERN)] | None = None
+    transform_instances: Annotated[int, Field(ge=1, le=TRANSFORM_INSTANCES_MAX)] = 1
+    items_per_request_max: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class StaleRung(Declared):

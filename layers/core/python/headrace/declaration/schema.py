@@ -11,7 +11,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.declaration.policy import CacheDeclaration, CostDeclaration, Ladder, ServesDeclaration, ladder_problems
+from headrace.declaration.asynchronous import AsyncDeclaration, async_version, name_problems
+from headrace.declaration.policy import (
+    BatchDeclaration,
+    CacheDeclaration,
+    CostDeclaration,
+    Ladder,
+    ServesDeclaration,
+    ladder_problems,
+)
 from headrace.declaration.shape import (
     DIGEST_PATTERN,
     INSTANCE_PATTERN,
@@ -137,6 +145,13 @@ class EndpointDeclaration(Declared):
     cost: CostDeclaration | None = None
     cache: CacheDeclaration | None = None
     hedge: bool = False
+    batch: BatchDeclaration = BatchDeclaration()
+    async_inference: AsyncDeclaration | None = None
+
+    @property
+    def async_version(self) -> str:
+        """The version that the asynchronous endpoint hosts, if there is one."""
+        return async_version({name: v.weight for name, v in self.versions.items() if v.hosting == "endpoint"})
 
     def problems(self, plans: Mapping[str, Plan] | None = None) -> list[Problem]:
         """Every way in which the parts contradict each other, or the plans, as (path, what to do).
@@ -145,6 +160,7 @@ class EndpointDeclaration(Declared):
             plans: the declared plans by name, or None when they are not known.
         """
         return [
+            *name_problems(self.name),
             *self._task_problems(),
             *self._version_problems(),
             *(found for name in self.versions for found in self._serves_problems(name)),
@@ -180,6 +196,9 @@ class EndpointDeclaration(Declared):
             problems.append((("versions",), f"SageMaker takes at most {VARIANTS_MAX} variants; {len(hosted)} declared"))
         in_function = [name for name in self.versions if name not in hosted]
         problems += ladder_problems(self.fallback, hosted=hosted, in_function=in_function, cache=self.cache)
+        if (self.batch.items_per_request_max or 0) > self.limits.max_items:
+            path = ("batch", "items_per_request_max")
+            problems.append((path, f"cannot exceed limits.max_items, which is {self.limits.max_items}"))
         if self.slo.latency_p99_ms > self.deadline.default_ms:
             problems.append((("slo", "latency_p99_ms"), "cannot exceed deadline.default_ms: callers would have left"))
         return problems

@@ -72,7 +72,7 @@ class FakeObjects:
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Key and size of every object below `prefix`."""
         self._check()
-        yield from ((key, len(body)) for key, body in sorted(self.objects.items()) if key.startswith(prefix))
+        yield from sorted((key, len(body)) for key, body in self.objects.items() if key.startswith(prefix))
 
     def _check(self) -> None:
         if self.down:
@@ -130,14 +130,17 @@ class FakeBatchTable:
         return own[first : first + limit]
 
     def note(self, tenant: str, batch_id: str, progress: ShardProgress) -> None:
-        """Write how far one shard is."""
+        """Write how far one shard is, unless it is known to be further."""
         self._check()
-        self.progress.setdefault((tenant, batch_id), {})[progress.shard] = progress
+        known = self.progress.setdefault((tenant, batch_id), {})
+        if progress.shard not in known or known[progress.shard].at <= progress.at:
+            known[progress.shard] = progress
 
     def of(self, tenant: str, batch_id: str) -> list[ShardProgress]:
         """What is known of the batch's shards."""
         self._check()
-        return list(self.progress.get((tenant, batch_id), {}).values())
+        known = self.progress.get((tenant, batch_id), {})
+        return [known[shard] for shard in sorted(known)]
 
     def _check(self) -> None:
         if self.down:

@@ -17,13 +17,15 @@ from typing import Any
 from headrace.background import Background
 from headrace.errors import CircuitOpen, Overloaded
 from headrace.health import breaker, retries
-from headrace.health.counts import Counts, tier_name
+from headrace.health.counts import Counts, tier_name, total
 from headrace.health.options import HealthOptions
 from headrace.health.store import HealthStore
 from headrace.health.sync import Sync
 from headrace.health.view import EndpointView, Permit, Verdict
 
 DEFAULTS = HealthOptions()
+ARRIVALS_WINDOW_S = 3
+"""Counts of others are a second or two old when they are read."""
 
 
 class Health:
@@ -180,6 +182,23 @@ class Health:
         view = self._view(endpoint)
         with self._lock:
             return view.admitted(tier, self._wall())
+
+    def arrivals_above(self, endpoint: str, tier: int, *, tier_max: int) -> float:
+        """Requests per second that came of late for higher tiers than this one, as the whole fleet counted them.
+
+        Over the last `ARRIVALS_WINDOW_S`. Asking keeps what is known of the endpoint fresh, as a request would: whoever
+        only waits for its turn learns when it comes. What is not known counts as nothing.
+        """
+        now = self._wall()
+        view = self._view(endpoint)
+        with self._lock:
+            view.tier_max = max(view.tier_max, tier_max)
+        self._sync.freshen(view, now)
+        seconds = range(int(now) - ARRIVALS_WINDOW_S, int(now) + 2)
+        with self._lock:
+            seen = view.fleet()
+            came = sum(total(seen, tier_name(each), seconds).arrived for each in range(tier + 1, tier_max + 1))
+        return came / ARRIVALS_WINDOW_S
 
     def _view(self, target: str) -> EndpointView:
         name = target.partition("/")[0]

@@ -73,6 +73,7 @@ class Invocation(Generic[T]):
         client_retry: whether the caller's SDK sends this for a second time.
         cache_use: as the caller asked.
         refused: rungs that this caller may not use, and why; they are reported with the attempts.
+        lane: the name under which concurrency and rate are counted, if not the tenant's; budgets are its own always.
     """
 
     request: InferenceRequest
@@ -88,6 +89,7 @@ class Invocation(Generic[T]):
     client_retry: bool = False
     cache_use: CacheUse = "normal"
     refused: tuple[Tried, ...] = ()
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def invoke(invocation: Invocation[T], policy: Policy) -> Steps[Answer[T]]:
         NothingServed: every target failed.
     """
     until_s = policy.wall() + invocation.deadline.remaining_s(policy.clock())
-    admitted = policy.admission.admit(invocation.tenant, invocation.plan, until_s=until_s)
+    admitted = policy.admission.admit(invocation.lane or invocation.tenant, invocation.plan, until_s=until_s)
     unused = False
     try:
         return (yield from _Asked(invocation, policy, rate=admitted.rate).answer())

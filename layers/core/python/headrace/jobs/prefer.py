@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from headrace.errors import InvalidRequest
 
+WEBHOOK_HEADER = "x-headrace-webhook"
+"""Where the end of a job is told."""
 PREFER_MAX_CHARS = 1024
 WAIT_DIGITS_MAX = 9
 

@@ -15,6 +15,8 @@ from typing import Any
 from headrace.deadline import TIMEOUT_HEADER
 from headrace.gateway import IAM_PREFIX
 from headrace.identity import Principal
+from headrace.jobs.asynchronous import MARK, mark_of
+from headrace.jobs.prefer import WEBHOOK_HEADER
 from headrace.jobs.states import Job
 from headrace.limits import DEADLINE_MAX_MS
 
@@ -90,6 +92,7 @@ def event_of(request: JobRequest, job: Job) -> dict[str, Any]:
             "requestId": job.job_id,
             "identity": {"sourceIp": "", "userArn": None},
             "authorizer": dict(request.caller),
+            MARK: mark_of(job),
         },
         "body": b64encode(request.body).decode(),
         "isBase64Encoded": True,
@@ -164,7 +167,9 @@ def _pairs(many: dict[str, list[str]]) -> Pairs:
 
 def _kept(headers: Pairs, names: frozenset[str]) -> Pairs:
     lower = ((name.lower(), value) for name, value in headers)
-    return tuple((name, value) for name, value in lower if name in names or name.startswith(KEPT_PREFIX))
+    kept = ((name, value) for name, value in lower if name in names or name.startswith(KEPT_PREFIX))
+    # The job's own, and no business of the function that serves it.
+    return tuple((name, value) for name, value in kept if name != WEBHOOK_HEADER)
 
 
 def _many(pairs: Pairs) -> dict[str, list[str]]:

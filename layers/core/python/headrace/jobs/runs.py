@@ -2,6 +2,13 @@
 
 Exactly one result: the answer is an object that is written once, and never over another. A runner that dies between
 writing it and moving the record leaves it for the next one, which finds it and asks nobody again.
+
+A request that was sent to an asynchronous endpoint occupies nobody: the next look for its answer is a message of its
+own, sent before the record says so. Of several messages of such a job only that one looks, and an event of the answer's
+arrival, so that repeated deliveries do not multiply.
+
+Whoever finds a job over, by its own hand or another's, frees its place and has its end told once: the message is done
+with when both are.
 """
 
 from __future__ import annotations
@@ -11,8 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from headrace.errors import HeadraceError
-from headrace.jobs.offers import JobObjects, JobRecords
+from headrace.admission.shelf import SlotStore
+from headrace.errors import AnswerPending, HeadraceError
+from headrace.jobs.asynchronous import OVER_NOW, WAITS_HEADER
+from headrace.jobs.looks import Look, Looks, look_again
+from headrace.jobs.offers import JobObjects, JobRecords, free_place
 from headrace.jobs.requests import (
     JobAnswer,
     JobRequest,
@@ -36,10 +46,14 @@ from headrace.jobs.states import (
     request_key,
     result_key,
 )
+from headrace.notices import Notices
 
 CONTENDED_S = 5.0
 """Two runners met at one record, and this one lost."""
-_UNREACHED = 503
+ARRIVED_AGAIN_S = 10.0
+"""An answer arrived while the job was being run, perhaps by the one that is just about to say that it was sent."""
+LATE = "answer_late"
+_UNREACHED, _LATE, _PENDING = 503, 504, 202
 
 
 class Server(Protocol):
@@ -58,30 +72,34 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs what the queue delivers. `uniform` is chance in [0, 1)."""
+    """Runs what the queue delivers. `uniform` is chance in [0, 1). Without `looks` no answer is waited for."""
 
     records: JobRecords
     objects: JobObjects
     server: Server
+    places: SlotStore
+    notices: Notices
     wall: Callable[[], float]
     uniform: Callable[[], float]
+    looks: Looks | None = None
 
-    def run(self, tenant: str, job_id: str) -> Later | None:
+    def run(self, tenant: str, job_id: str, *, after: int | None = None, arrived: bool = False) -> Later | None:
         """Take one delivery; None when its message has done its work.
 
+        A look says `after` which run it was sent, an event that something has `arrived` from an asynchronous endpoint.
         The message of a job that failed is never done with, so that the queue gives it up to its dead letters.
 
         Raises:
             StoreUnavailable: a store did not answer; the message must be delivered again.
         """
         job = self.records.get(tenant, job_id)
-        if job is None:
+        if job is None or (job.state == "sent" and not arrived and after != job.attempts):
             return None
         match begin(job, now=self.wall()):
             case Nothing():
-                return _done_with(job)
+                return self._settle(job)
             case Wait(seconds):
-                return Later(seconds)
+                return Later(min(ARRIVED_AGAIN_S, seconds) if arrived else seconds)
             case Close(closed):
                 return self._close(job, closed)
             case Start(running):
@@ -94,11 +112,19 @@ class Runner:
         if data is None or (request := load_request(data)).tenant != job.tenant:
             return self._close(job, replace(job, state="failed", code=LOST))
         answer = self._answer(request, job)
+        status, code = (answer.status, error_code(answer)) if answer else (_UNREACHED, "")
+        round_over = answer is not None and answer.header(WAITS_HEADER) == OVER_NOW
+        if answer is not None and (status, code) == (_PENDING, AnswerPending.code):
+            look = look_again(job, waits_s=_seconds(answer.header(WAITS_HEADER)), now=self.wall())
+            if look is not None and self.looks is not None:
+                return self._look_later(job, look, self.looks)
+            status, code, round_over = _LATE, LATE, True
         end = conclude(
             job,
-            status=answer.status if answer else _UNREACHED,
-            code=error_code(answer) if answer else "",
+            status=status,
+            code=code,
             retry_after_s=_seconds(answer.header("retry-after")) if answer else 0.0,
+            round_over=round_over,
             now=self.wall(),
             uniform=self.uniform(),
         )
@@ -108,6 +134,11 @@ class Runner:
             return self._close(job, end.job)
         status = self._keep(job, answer)
         return self._close(job, replace(end.job, status=status))
+
+    def _look_later(self, job: Job, look: Look, looks: Looks) -> Later | None:
+        """The message first: were it the record, a runner that died between would leave a job that nobody looks at."""
+        looks.send_look(job.tenant, job.job_id, after=job.attempts, pause_s=look.pause_s)
+        return None if self.records.move(job, look.job) else Later(CONTENDED_S)
 
     def _answer(self, request: JobRequest, job: Job) -> JobAnswer | None:
         with suppress(HeadraceError, KeyError, TypeError, ValueError, AttributeError):
@@ -127,11 +158,16 @@ class Runner:
         return None if data is None else load_answer(data)
 
     def _close(self, before: Job, after: Job) -> Later | None:
-        return _done_with(after) if self.records.move(before, after) else Later(CONTENDED_S)
+        over = replace(after, lease_until=0.0, ended_at=self.wall())
+        return self._settle(over) if self.records.move(before, over) else Later(CONTENDED_S)
 
-
-def _done_with(job: Job) -> Later | None:
-    return Later(0.0) if job.state == "failed" else None
+    def _settle(self, job: Job) -> Later | None:
+        """What is left to do for a job that is over."""
+        free_place(self.places, job)
+        if job.webhook and not job.told:
+            self.notices.send(job.tenant, "job", job.job_id)
+            self.records.move(job, replace(job, told=True))
+        return Later(0.0) if job.state == "failed" else None
 
 
 def _seconds(text: str) -> float:

@@ -3,6 +3,9 @@
     queued ──► running ──► done        an answer exists, whatever its status
       ▲           │  └───► failed      no answer could be had; `code` is the last one's
       └── again ──┘        expired     too old to be begun
+                           cancelled   its caller wanted it no more before a run of it began
+
+    running ──► sent ──► running       an asynchronous endpoint has it, and nobody runs it until its answer is there
 
 A record moves only from the very state that the mover has read (`state` and `attempts` together are unique on the way),
 so that of two runners one goes on. The queue delivers at least once: a message of a job that is over changes nothing,
@@ -12,18 +15,21 @@ one of a job whose runner died is run again when its lease has passed.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from headrace.admission.shelf import Shelf
 from headrace.identity import INVOKE, Principal
+from headrace.plans import Plan
 
-JobState = Literal["queued", "running", "done", "failed", "expired"]
-OVER: frozenset[JobState] = frozenset({"done", "failed", "expired"})
+JobState = Literal["queued", "running", "sent", "done", "failed", "expired", "cancelled"]
+OVER: frozenset[JobState] = frozenset({"done", "failed", "expired", "cancelled"})
 
-ID_BYTES = 16
-"""128 random bits: an id cannot be guessed, and it is looked up below its tenant alone all the same."""
+TIME_BYTES = 6
+"""Milliseconds since the epoch begin an id, so that ids sort as their jobs were accepted (as in RFC 9562, UUIDv7)."""
+ID_BYTES = 10
+"""80 random bits follow: an id cannot be guessed, and it is looked up below its tenant alone all the same."""
 AGE_MAX_S = 3600.0
 """Who has waited an hour for one answer no longer waits for it."""
 KEPT_S = 86_400.0
@@ -46,6 +52,11 @@ PAUSE_MIN_S = 10.0
 PAUSE_MAX_S = 300.0
 POLL_AFTER_S = 2
 """When a caller may look again."""
+WAITING_PER_PLACE = 16
+"""A tenant may have so many jobs that are not over for each request that its plan lets it have at work: what those
+places do in a minute of slow answers, and far less than the hour that a job may wait."""
+WAITING_MAX = 1_000
+"""And no more than this, whatever the plan."""
 
 TRANSIENT = frozenset({429, 503, 504})
 """Statuses that say "not now": the job goes back to the queue."""
@@ -53,13 +64,19 @@ LOST = "request_lost"
 CRASHED = "internal_error"
 
 _ID = re.compile(r"job_[A-Za-z0-9_-]{22}")
+_DIGITS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+"""base64url's characters in the order in which texts are sorted."""
+_DIGIT_BITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One accepted request. Times are seconds since the epoch; `status` and `code` are those of the last answer.
 
-    `key_id` names the credential that it was accepted from.
+    `key_id` names the credential that it was accepted from. `webhook` is where its end is told, or empty, and `told`
+    says that this is under way. `place` is the number of the shelf on which the job counts against its tenant's bound.
+    `rounds` counts what came to nothing at an asynchronous endpoint, `waits` the runs that found its answer
+    not there yet, and `sent_until` is how long that may still come.
     """
 
     tenant: str
@@ -71,6 +88,23 @@ class Job:
     status: int = 0
     code: str = ""
     key_id: str = ""
+    ended_at: float = 0.0
+    webhook: str = ""
+    told: bool = False
+    place: int = 0
+    rounds: int = 0
+    waits: int = 0
+    sent_until: float = 0.0
+
+    @property
+    def tries(self) -> int:
+        """Runs that count: one that only looked for an answer has tried nothing."""
+        return self.attempts - self.waits
+
+    @property
+    def due_at(self) -> float:
+        """Who has not begun by then begins no more; an answer that is on its way may still be fetched."""
+        return max(self.created_at + AGE_MAX_S, self.sent_until + LEASE_S)
 
     @property
     def expires_at(self) -> float:
@@ -112,10 +146,39 @@ class Nothing:
     """It is over already."""
 
 
-def accepted(tenant: str, *, key_id: str = "", now: float, random_bytes: Callable[[int], bytes]) -> Job:
+def accepted(
+    tenant: str, *, key_id: str = "", webhook: str = "", now: float, random_bytes: Callable[[int], bytes]
+) -> Job:
     """A new job of a tenant."""
-    job_id = f"job_{urlsafe_b64encode(random_bytes(ID_BYTES)).decode().rstrip('=')}"
-    return Job(tenant, job_id, now, key_id=key_id)
+    data = round(now * 1000).to_bytes(TIME_BYTES, "big") + random_bytes(ID_BYTES)
+    return Job(tenant, f"job_{_sortable(data)}", now, key_id=key_id, webhook=webhook)
+
+
+def cancelled(job: Job, *, now: float) -> Job | None:
+    """The job once it is cancelled; None when it is over, or at work somewhere: what has begun is not interrupted."""
+    if state_at(job, now=now) in OVER or job.state == "sent" or now < job.lease_until:
+        return None
+    return replace(job, state="cancelled", code="", lease_until=0.0, ended_at=now)
+
+
+def waiting_max(plan: Plan) -> int:
+    """How many jobs that are not over a tenant of this plan may have."""
+    return min(WAITING_MAX, WAITING_PER_PLACE * plan.concurrency)
+
+
+def waiting_room(tenant: str) -> str:
+    """The name under which a tenant's jobs are counted: no tenant can have it as its own."""
+    return f"{tenant}~jobs"
+
+
+def place_of(job: Job) -> Shelf:
+    """Where the job is counted; only good for giving the place back."""
+    return Shelf(waiting_room(job.tenant), job.place, 0)
+
+
+def counted_until(job: Job) -> float:
+    """When a job counts no more, whether or not anybody has said that it is over."""
+    return job.created_at + AGE_MAX_S + LEASE_S
 
 
 def may_see(job: Job, principal: Principal) -> bool:
@@ -137,15 +200,22 @@ def begin(job: Job, *, now: float) -> Start | Close | Wait | Nothing:
         return Nothing()
     if job.state == "running" and now < job.lease_until:
         return Wait(job.lease_until - now)
-    if now > job.created_at + AGE_MAX_S:
+    if job.state != "sent" and now > job.due_at:
         return Close(replace(job, state="expired"))
-    if job.attempts >= ATTEMPTS_MAX:
+    if job.state != "sent" and job.tries >= ATTEMPTS_MAX:
         return Close(replace(job, state="failed", code=job.code or CRASHED))
     return Start(replace(job, state="running", attempts=job.attempts + 1, lease_until=now + LEASE_S))
 
 
 def conclude(
-    job: Job, *, status: int, code: str = "", retry_after_s: float = 0.0, now: float, uniform: float
+    job: Job,
+    *,
+    status: int,
+    code: str = "",
+    retry_after_s: float = 0.0,
+    round_over: bool = False,
+    now: float,
+    uniform: float,
 ) -> Close | Again:
     """What becomes of a running job with this answer.
 
@@ -154,24 +224,37 @@ def conclude(
         status: of the answer; a call that failed altogether counts as 503.
         code: the answer's stable error code, if it is an error.
         retry_after_s: when the answer says that trying again makes sense.
+        round_over: whether what was sent to an asynchronous endpoint has come to nothing, so that it is sent again.
         now: seconds since the epoch.
         uniform: chance in [0, 1), which spreads the jobs that one outage has sent back.
     """
     if status not in TRANSIENT:
         return Close(replace(job, state="done", status=status, code=""))
     after = replace(job, status=status, code=code or CRASHED, lease_until=0.0)
-    pause_s = min(PAUSE_MAX_S, PAUSE_MIN_S * 2.0 ** (job.attempts - 1)) * (0.5 + uniform)
+    if round_over:
+        after = replace(after, rounds=job.rounds + 1, sent_until=0.0)
+    pause_s = min(PAUSE_MAX_S, PAUSE_MIN_S * 2.0 ** (job.tries - 1)) * (0.5 + uniform)
     pause_s = min(PAUSE_MAX_S, max(pause_s, retry_after_s))
-    if job.attempts >= ATTEMPTS_MAX or now + pause_s > job.created_at + AGE_MAX_S:
+    if job.tries >= ATTEMPTS_MAX or now + pause_s > after.due_at:
         return Close(replace(after, state="failed"))
     return Again(replace(after, state="queued"), pause_s)
 
 
 def state_at(job: Job, *, now: float) -> JobState:
-    """The state that callers are told: a job that nobody runs, and that is too old to be begun, has expired."""
-    if job.state in OVER or now < job.lease_until or now <= job.created_at + AGE_MAX_S:
-        return job.state
-    return "expired"
+    """The state that callers are told: a job that nobody runs, and that is too old to be begun, has expired.
+
+    What an asynchronous endpoint has is running, wherever that is.
+    """
+    if job.state not in OVER and now >= job.lease_until and now > job.due_at:
+        return "expired"
+    return "running" if job.state == "sent" else job.state
+
+
+def _sortable(data: bytes) -> str:
+    """Bytes as text that sorts as they do: base64 with its digits in order, the last one filled up with zeros."""
+    digits = -(-len(data) * 8 // _DIGIT_BITS)
+    number = int.from_bytes(data, "big") << (digits * _DIGIT_BITS - len(data) * 8)
+    return "".join(_DIGITS[number >> _DIGIT_BITS * place & 63] for place in reversed(range(digits)))
 
 
 def request_key(tenant: str, job_id: str) -> str:

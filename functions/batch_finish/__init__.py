@@ -1,0 +1,1 @@
+"""The function that merges, counts and reports a batch."""

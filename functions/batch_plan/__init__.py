@@ -1,0 +1,1 @@
+"""The function that divides a batch into shards."""

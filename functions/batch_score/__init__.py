@@ -1,0 +1,1 @@
+"""The function that asks a model for the records of a shard."""

@@ -1,0 +1,1 @@
+"""The function that begins a batch when its file arrives."""

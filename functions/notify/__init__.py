@@ -1,0 +1,1 @@
+"""Tells webhooks of the ends of jobs and batches, from SQS."""

@@ -1,0 +1,1 @@
+"""Files: what callers upload for batches, and what batches leave for them."""

@@ -1,0 +1,1 @@
+"""Batches, on virtual time and with stores in memory."""
