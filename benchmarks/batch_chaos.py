@@ -1,4 +1,4 @@
-"""One batch under chaos: processes killed at random, an endpoint that fails a fifth of its calls, events that come twice.
+"""One batch under chaos: processes killed at random, an endpoint that fails a fifth of its calls, doubled events.
 
 What is right is decided from the files alone: every record of the input is in the results or in the errors, once.
 """
@@ -76,7 +76,8 @@ def write_input(file: Path, texts: list[str], *, seed: int) -> set[int]:
             line = json.dumps({"custom_id": f"r{number}", "input": texts[draw.randrange(len(texts))]})
             if draw.random() < BROKEN_SHARE:
                 bad.add(number)
-                line = draw.choice((line[:-4], '{"custom_id": "r%d"}' % number, '{"input": ""}', "[1, 2]", "nonsense"))
+                no_text = json.dumps({"custom_id": f"r{number}"})
+                line = draw.choice((line[:-4], no_text, '{"input": ""}', "[1, 2]", "nonsense"))
             out.write(f"{line}\n")
     return bad
 

@@ -32,7 +32,7 @@ MAP_LABEL = "Shards"
 SHARD_LISTS = "tenants/*/batches/*/shards*.json"
 """`headrace.batches.layout.shards_key` of any batch."""
 TRANSFORM_JOBS = "batch-*"
-"""What the plan calls transform jobs (`headrace.batches.transform`), behind the stage's prefix."""
+"""What the plan calls transform jobs (`headrace.batches.planning.transform`), behind the stage's prefix."""
 EVENT_BUS = "default"
 START_ATTEMPTS = 8
 START_AGE_MAX_S = 3600

@@ -12,7 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from headrace.batches.finishing import Finisher
+from headrace.batches.finishing.finisher import Finisher
 from headrace.catalog import load
 from headrace_aws.batch_steps import run_step
 from headrace_aws.batches_bucket import BatchesBucket

@@ -13,9 +13,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from headrace.batches.planning import Planner
-from headrace.batches.reading import Reader
-from headrace.batches.transform import Preparation
+from headrace.batches.planning.planner import Planner
+from headrace.batches.planning.transform import Preparation
+from headrace.batches.reading.reader import Reader
 from headrace.catalog import load
 from headrace_aws.batch_steps import run_step
 from headrace_aws.batches_bucket import BatchesBucket, SourceObjects

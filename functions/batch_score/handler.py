@@ -15,9 +15,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from headrace.batches.asking import LoadImage
-from headrace.batches.planned import shard_of
-from headrace.batches.scoring import Scorer
+from headrace.batches.planning.planned import shard_of
+from headrace.batches.scoring.asking import LoadImage
+from headrace.batches.scoring.scorer import Scorer
 from headrace.catalog import Endpoint, load
 from headrace.limits import PAYLOAD_MAX_BYTES
 from headrace_aws.batch_asker import asking

@@ -14,8 +14,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from headrace.batches.incoming import start_object
-from headrace.batches.offers import Batches
+from headrace.batches.ordering.incoming import start_object
+from headrace.batches.ordering.offers import Batches
 from headrace.catalog import load
 from headrace.files.uploading import Files
 from headrace_aws.batch_steps import run_step

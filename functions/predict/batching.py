@@ -10,14 +10,14 @@ from functions.predict.schemas.batches import BatchRequest
 from functions.predict.serve import within_limits
 from functions.predict.services import Services
 from functions.predict.uploading import PLACE_S
-from headrace.batches.document import batch_document
-from headrace.batches.estimate import Estimate, estimate
+from headrace.batches.finishing.estimate import Estimate, estimate
 from headrace.batches.layout import report_key
-from headrace.batches.offers import Batches, begin, cancel, look, newest, redrive
-from headrace.batches.orders import Order
-from headrace.batches.posing import items_max_of
+from headrace.batches.ordering.document import batch_document
+from headrace.batches.ordering.offers import Batches, begin, cancel, look, newest, redrive
+from headrace.batches.ordering.orders import Order
+from headrace.batches.ordering.views import Progress, progress
+from headrace.batches.scoring.posing import items_max_of
 from headrace.batches.states import OVER, Batch
-from headrace.batches.views import Progress, progress
 from headrace.errors import UnknownTarget
 
 LIST_DEFAULT = 20
@@ -28,7 +28,7 @@ async def create(call: Call, services: Services) -> Response:
     """Begin work on a file.
 
     Raises:
-        HeadraceError: as `headrace.batches.offers.begin` does, and LimitExceeded.
+        HeadraceError: as `headrace.batches.ordering.offers.begin` does, and LimitExceeded.
     """
     batches = batches_of(services)
     with within_limits(call, services, seconds=PLACE_S):
@@ -76,7 +76,11 @@ def stop(call: Call, services: Services) -> Response:
 
 
 def again(call: Call, services: Services) -> Response:
-    """Finish what is missing in a batch that failed. Raises as `headrace.batches.offers.redrive`, and LimitExceeded."""
+    """Finish what is missing in a batch that failed.
+
+    Raises:
+        LimitExceeded: and what `headrace.batches.ordering.offers.redrive` raises.
+    """
     with within_limits(call, services, seconds=PLACE_S):
         batch = redrive(batches_of(services), call.principal, _id(call))
     return _answer(call, services, batch)

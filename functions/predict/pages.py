@@ -6,7 +6,7 @@ from typing import Any
 from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.services import Services
-from headrace.batches.offers import Batches
+from headrace.batches.ordering.offers import Batches
 from headrace.errors import InvalidRequest, UnknownTarget
 
 JSON = "application/json"

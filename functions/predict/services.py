@@ -12,7 +12,7 @@ from headrace.invocation.policy import Policy
 from headrace.invocation.targets import Primary, StandIn
 
 if TYPE_CHECKING:
-    from headrace.batches.offers import Batches
+    from headrace.batches.ordering.offers import Batches
     from headrace.idempotency.keys import Idempotency
     from headrace.jobs.asynchronous import Asynchronous
     from headrace.jobs.offers import Jobs

@@ -16,7 +16,7 @@ from functions.predict.schemas.batches import FileRequest
 from functions.predict.serve import within_limits
 from functions.predict.services import Services
 from headrace.batches.bounds import MULTIPART_BYTES_MAX
-from headrace.batches.document import file_document
+from headrace.batches.ordering.document import file_document
 from headrace.errors import InvalidRequest
 from headrace.files.files import File
 from headrace.files.uploading import Files, forget, invite, look, newest, read, take

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from headrace.authentication.revocation import FOREVER, tenant_mark
-from headrace.batches.incoming import DropGrant
+from headrace.batches.ordering.incoming import DropGrant
 from headrace.errors import StoreUnavailable
 from headrace.fakes.files import FakeFileTable, FakeUploads
 from headrace.files.files import Contents, Door, File, FileLists, FileRecords, Stored, new_id, object_key

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.formats import Unusable
+from headrace.batches.reading.formats import Unusable
+from headrace.batches.reading.tables import Kind, Tables
 from headrace.batches.states import Source
-from headrace.batches.tables import Kind, Tables
 from headrace.errors import StoreUnavailable, UnknownTarget
 from headrace.fakes.batch_files import FakeTable, FakeTables
 from headrace.fakes.batches import FakeSources

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.batches.duplicates import KEY_BYTES, SeenIds, key_of
+from headrace.batches.reading.duplicates import KEY_BYTES, SeenIds, key_of
 from headrace.errors import StoreUnavailable
 from headrace.fakes.batch_files import fake_ids
 from headrace_aws.seen_ids import scratch_ids

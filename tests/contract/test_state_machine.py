@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.batches.offers import Machine as MachinePort
+from headrace.batches.ordering.offers import Machine as MachinePort
 from headrace.errors import StoreUnavailable
 from headrace.fakes.files import FakeMachine
 from headrace_aws.clients import client

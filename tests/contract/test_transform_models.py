@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.batches.transform import Hosted, Hosting
+from headrace.batches.planning.transform import Hosted, Hosting
 from headrace.errors import StoreUnavailable
 from headrace.fakes.batch_files import FakeHosting
 from headrace_aws.bounded_calls import BoundedCalls

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from functions.predict.schemas.requests import Body, whole
 from headrace.batches.bounds import INPUT_BYTES_MAX, METADATA_MAX, METADATA_VALUE_MAX_CHARS
-from headrace.batches.orders import COMPLETION_WINDOW
+from headrace.batches.ordering.orders import COMPLETION_WINDOW
 from headrace.batches.states import BatchState, Format
 from headrace.files.files import NAME_MAX_CHARS
 from headrace.webhooks import URL_MAX_CHARS

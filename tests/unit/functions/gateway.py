@@ -13,7 +13,7 @@ from functions.predict.app import create_app
 from functions.predict.services import Services
 from functions.predict.trusted_path import trust_path
 from headrace.authentication.iam import SIGNED_RESOURCE
-from headrace.batches.offers import Batches
+from headrace.batches.ordering.offers import Batches
 from headrace.catalog import Catalog
 from headrace.fakes.idempotency import FakeIdempotencyStore
 from headrace.fakes.policy import FakeCallers, FakeStores

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from headrace.batches.offers import Batches
+from headrace.batches.ordering.offers import Batches
 from headrace.batches.states import Batch, BatchState, moved
 from headrace.catalog import Catalog
 from headrace.fakes.batches import FakeBatchTable, FakeObjects

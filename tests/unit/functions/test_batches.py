@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from functions.predict.schemas.batches import BatchAnswer, BatchList
 from headrace.batches.bounds import BATCHES_AT_ONCE_MAX, INPUT_BYTES_MAX
 from headrace.batches.layout import report_key
-from headrace.batches.offers import RESTART_AFTER_S
+from headrace.batches.ordering.offers import RESTART_AFTER_S
+from headrace.batches.ordering.views import FORGOTTEN_AFTER_S
 from headrace.batches.states import Counts, Problem
 from headrace.batches.storage import ShardProgress
-from headrace.batches.views import FORGOTTEN_AFTER_S
 from headrace.catalog import Catalog
 from headrace.fakes.files import UPLOAD_LIFETIME_S
 from tests.unit.functions.office import Office

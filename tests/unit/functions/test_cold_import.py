@@ -31,7 +31,7 @@ NOT_NEEDED = (
     # Few requests are deferred or carry a key, and nobody but a reader asks for the document.
     "headrace.jobs.offers",
     "headrace.jobs.requests",
-    "headrace.batches.offers",
+    "headrace.batches.ordering.offers",
     "headrace.files",
     "functions.predict.pages",
     "functions.predict.schemas.batches",

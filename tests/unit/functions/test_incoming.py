@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.batches.bounds import DROPS_AT_ONCE_MAX
-from headrace.batches.incoming import DropGrant, start_object
-from headrace.batches.offers import newest
+from headrace.batches.ordering.incoming import DropGrant, start_object
+from headrace.batches.ordering.offers import newest
+from headrace.batches.ordering.views import redrivable
 from headrace.batches.states import Batch, moved
-from headrace.batches.views import redrivable
 from headrace.catalog import Catalog
 from headrace.errors import StoreUnavailable
 from headrace.files.uploading import look as look_at_file

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from headrace.batches.asking import Ask
-from headrace.batches.posing import Poser
-from headrace.batches.scoring import Asker
+from headrace.batches.scoring.asking import Ask
+from headrace.batches.scoring.posing import Poser
+from headrace.batches.scoring.scorer import Asker
 from headrace.errors import InvalidRequest, NothingServed, TargetUnavailable
 from headrace.fakes.policy import FakeStores
 from headrace.fakes.targets import FakePrimary, FakeStandIn

@@ -16,8 +16,8 @@ from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from headrace.batches.pace import IN_FLIGHT_MAX
-from headrace.batches.requests import LOADS_MAX
+from headrace.batches.scoring.pace import IN_FLIGHT_MAX
+from headrace.batches.scoring.requests import LOADS_MAX
 from headrace.invocation.policy import Answer, Invocation, Policy, invoke
 from headrace.invocation.steps import Outcomes, Pause, Step, Steps
 from headrace.invocation.targets import Primary, StandIn
@@ -37,7 +37,7 @@ class _Asking:
 
 @dataclass(slots=True)
 class BatchAsker:
-    """See `headrace.batches.scoring.Asker`; made by `asking`.
+    """See `headrace.batches.scoring.scorer.Asker`; made by `asking`.
 
     Args:
         policy: this process's.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from headrace.authentication.revocation import FOREVER, tenant_mark
-from headrace.batches.incoming import DropGrant
+from headrace.batches.ordering.incoming import DropGrant
 from headrace.identity import is_plan, is_scope, is_tenant
 from headrace_aws.keys_items import KeysItems, key
 from headrace_aws.revocations_table import RevocationsTable
 
 
 class DropsTable:
-    """See `headrace.batches.incoming.DropGrants`."""
+    """See `headrace.batches.ordering.incoming.DropGrants`."""
 
     def __init__(self, table: str) -> None:
         self._items = KeysItems(table)

@@ -27,7 +27,7 @@ from headrace.authentication.iam import grant, granted_arn
 from headrace.authentication.issuers import parse_issuers
 from headrace.authentication.revocation import FOREVER, subject_mark, tenant_mark, token_mark
 from headrace.authentication.tokens import LEEWAY_S, LIFETIME_S_MAX
-from headrace.batches.incoming import DropGrant
+from headrace.batches.ordering.incoming import DropGrant
 from headrace.errors import StoreUnavailable
 from headrace.identity import INVOKE, READ, is_tenant
 from headrace.notices import secret_of, show_secret

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.batches.bounds import COLUMNS_MAX, RECORDS_MAX
-from headrace.batches.formats import Unusable
+from headrace.batches.reading.formats import Unusable
+from headrace.batches.reading.tables import Kind
 from headrace.batches.states import Source
 from headrace.batches.storage import Sources
-from headrace.batches.tables import Kind
 from headrace.errors import HeadraceError
 from headrace_aws.ranged_file import RangedFile
 
@@ -33,7 +33,7 @@ _TAIL_BYTES = 8
 
 
 class ParquetTables:
-    """See `headrace.batches.tables.Tables`."""
+    """See `headrace.batches.reading.tables.Tables`."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources

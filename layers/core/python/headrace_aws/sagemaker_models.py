@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.batches.transform import Hosted
+from headrace.batches.planning.transform import Hosted
 from headrace.errors import StoreUnavailable
 from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client, error_code
@@ -15,7 +15,10 @@ _ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoun
 
 
 class SageMakerModels:
-    """See `headrace.batches.transform.Hosting`: endpoints are called `<prefix>-<name>`, variants as versions are."""
+    """See `headrace.batches.planning.transform.Hosting`.
+
+    Endpoints are called `<prefix>-<name>`, variants as versions are.
+    """
 
     def __init__(self, *, prefix: str, calls: BoundedCalls) -> None:
         self._prefix = prefix

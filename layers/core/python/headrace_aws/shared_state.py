@@ -26,7 +26,7 @@ from headrace_aws.pepper import read_pepper
 from headrace_aws.state_table import StateTable
 
 if TYPE_CHECKING:
-    from headrace.batches.offers import Batches
+    from headrace.batches.ordering.offers import Batches
     from headrace.catalog import Catalog
     from headrace.idempotency.keys import Idempotency
     from headrace.jobs.offers import Jobs
@@ -128,7 +128,7 @@ class SharedState:
         self, *, bucket: str, inputs: str, kms_key: str, machine: str, catalog: Catalog, loopback: bool
     ) -> Batches:
         """Files and the work on them: `bucket` is the batches' own, `inputs` where files go, `machine` an ARN."""
-        from headrace.batches.offers import Batches  # noqa: PLC0415 - as above
+        from headrace.batches.ordering.offers import Batches  # noqa: PLC0415 - as above
         from headrace.files.uploading import Files  # noqa: PLC0415
         from headrace_aws.batches_bucket import BatchesBucket  # noqa: PLC0415
         from headrace_aws.batches_table import BatchesTable  # noqa: PLC0415

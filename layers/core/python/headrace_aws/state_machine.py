@@ -17,7 +17,7 @@ _STARTED = "ExecutionAlreadyExists"
 
 
 class Machine:
-    """See `headrace.batches.offers.Machine`: starts executions of the state machine `arn`."""
+    """See `headrace.batches.ordering.offers.Machine`: starts executions of the state machine `arn`."""
 
     def __init__(self, arn: str, *, calls: BoundedCalls) -> None:
         self._arn = arn

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.batches.layout import duplicates_key, plan_key, staged_key
-from headrace.batches.planning import Planned, Planner, PlanStep, load_plan, shard_of
-from headrace.batches.reading import Reader
-from headrace.batches.records import Bad, Record, read_records
+from headrace.batches.planning.planner import Planned, Planner, PlanStep, load_plan, shard_of
+from headrace.batches.planning.transform import Preparation
+from headrace.batches.reading.reader import Reader
+from headrace.batches.reading.records import Bad, Record, read_records
 from headrace.batches.states import Batch, Format, Options, Source
-from headrace.batches.transform import Preparation
 from headrace.catalog import Catalog
 from headrace.fakes.batch_files import FakeHosting, FakeTables, fake_ids
 from headrace.fakes.batches import FakeBatchTable, FakeObjects, FakeSources

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.batches.bounds import SCORE_MARGIN_S
 from headrace.batches.layout import errors_key, results_key
-from headrace.batches.planned import shard_of
+from headrace.batches.planning.planned import shard_of
 from headrace.batches.states import Format
 from headrace.invocation.policy import Invocation
 from tests.unit.headrace.batches.planning_world import BATCH, TENANT

@@ -13,8 +13,8 @@ import pytest
 
 from headrace.batches.bounds import SCORE_MARGIN_S
 from headrace.batches.layout import Shard, plan_key
-from headrace.batches.parts import HEADER_BYTES_MAX, part_bytes, read_header
-from headrace.batches.planned import dump_plan
+from headrace.batches.planning.planned import dump_plan
+from headrace.batches.scoring.parts import HEADER_BYTES_MAX, part_bytes, read_header
 from headrace.batches.states import Counts, moved
 from headrace.errors import NothingServed, Overloaded
 from headrace.fakes.batches import FakeObjects

@@ -10,11 +10,11 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from headrace.batches.finishing import Finisher
-from headrace.batches.formats import Lines
+from headrace.batches.finishing.finisher import Finisher
 from headrace.batches.layout import Shard, duplicates_key, errors_key, plan_key, report_key, results_key
-from headrace.batches.planned import Planned, dump_plan
-from headrace.batches.scoring import Asker, Scorer
+from headrace.batches.planning.planned import Planned, dump_plan
+from headrace.batches.reading.formats import Lines
+from headrace.batches.scoring.scorer import Asker, Scorer
 from headrace.batches.states import Batch, Options, Source
 from headrace.catalog import Catalog
 from headrace.declaration.compile import compile_catalog

@@ -29,7 +29,7 @@ class FakeClock:
 
 @dataclass(slots=True)
 class FakeAsker:
-    """See `headrace.batches.scoring.Asker`. A stand-in is never asked: an answer is the primary's."""
+    """See `headrace.batches.scoring.scorer.Asker`. A stand-in is never asked: an answer is the primary's."""
 
     respond: Respond
     clock: FakeClock

@@ -1,4 +1,4 @@
-"""What planning reads, in memory: ids, tables, models. See `headrace.batches.duplicates`, `.tables`, `.transform`."""
+"""What planning reads, in memory: ids and tables (`headrace.batches.reading`), models (`headrace.batches.planning`)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.batches.formats import Unusable
+from headrace.batches.planning.transform import Hosted
+from headrace.batches.reading.formats import Unusable
+from headrace.batches.reading.tables import Kind
 from headrace.batches.states import Source
-from headrace.batches.tables import Kind
-from headrace.batches.transform import Hosted
 from headrace.errors import StoreUnavailable, UnknownTarget
 
 ROWS_AT_ONCE = 2

@@ -1,4 +1,4 @@
-"""Files and the state machine in memory. See `headrace.files.files` and `headrace.batches.offers`."""
+"""Files and the state machine in memory. See `headrace.files.files` and `headrace.batches.ordering.offers`."""
 
 from __future__ import annotations
 

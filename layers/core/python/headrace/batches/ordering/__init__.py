@@ -1,0 +1,1 @@
+"""Batches as callers meet them: ordered, looked at, listed, cancelled, redriven."""

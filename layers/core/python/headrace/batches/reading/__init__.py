@@ -1,0 +1,1 @@
+"""From the bytes of a file to records: formats, lines, columns, and what is wrong with each."""
