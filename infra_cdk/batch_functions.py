@@ -19,6 +19,8 @@ UPLOADS = "tenants/*/files/*"
 """Where `POST /v1/files` has callers put theirs: exactly one key per signature."""
 OUTPUTS = ("tenants/*/batches/*/results.jsonl", "tenants/*/batches/*/errors.jsonl")
 """What of a batch is a file that its tenant may delete."""
+TRANSFORM_JOBS = "batch-*"
+"""What the plan calls transform jobs (`headrace.batches.planning.transform`), behind the stage's prefix."""
 READ_VERSIONS = ["s3:GetObject", "s3:GetObjectVersion"]
 """A batch reads its file at the version that it began with."""
 WRITE_PARTS = [*READ_AND_WRITE, "s3:AbortMultipartUpload"]
@@ -171,3 +173,11 @@ class BatchFunctions(Construct):
         for answers in OUTPUTS:
             predict.allow_objects(storage.batches, answers, actions=["s3:DeleteObject"], key=key)
         predict.allow(["states:StartExecution"], [self._machine_arn])
+        stack, jobs = Stack.of(self), f"{self._shared.stage.prefix}-{TRANSFORM_JOBS}"
+        job = stack.format_arn(service="sagemaker", resource="transform-job", resource_name=jobs)
+        predict.allow(["sagemaker:StopTransformJob"], [job])
+        acknowledge(
+            predict.role,
+            f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:sagemaker:{where(stack)}:transform-job/{jobs}]",
+            "jobs are named after their batches at run time, and a cancelled one is only ended",
+        )

@@ -19,7 +19,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from headrace.batches.bounds import SHARDS_AT_ONCE
-from infra_cdk.batch_functions import UPLOADED, BatchFunctions
+from infra_cdk.batch_functions import TRANSFORM_JOBS, UPLOADED, BatchFunctions
 from infra_cdk.functions import logical_id
 from infra_cdk.nag import acknowledge, where
 from infra_cdk.queues import dead_letter_queue
@@ -31,8 +31,6 @@ MAP_LABEL = "Shards"
 """The definition's label of its map: part of the names of the executions below it."""
 SHARD_LISTS = "tenants/*/batches/*/shards*.json"
 """`headrace.batches.layout.shards_key` of any batch."""
-TRANSFORM_JOBS = "batch-*"
-"""What the plan calls transform jobs (`headrace.batches.planning.transform`), behind the stage's prefix."""
 EVENT_BUS = "default"
 START_ATTEMPTS = 8
 START_AGE_MAX_S = 3600

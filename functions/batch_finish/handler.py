@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,4 +50,4 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     about = {"tenant": event["tenant"], "batch_id": event["batch_id"]}
     finished = run_step(logger, "finish", about, lambda: finisher.run(event["tenant"], event["batch_id"]))
     logger.info("finished", extra={**about, "state": finished.state})
-    return {"state": finished.state, "event": finished.event}
+    return asdict(finished)

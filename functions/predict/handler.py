@@ -78,6 +78,7 @@ app = create_app(
                 inputs=settings.inputs_bucket,
                 kms_key=settings.inputs_key,
                 machine=settings.state_machine,
+                prefix=settings.prefix,
                 catalog=catalog,
                 loopback=bool(settings.webhooks_loopback),
             )

@@ -16,7 +16,11 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
+from headrace.batches.states import Batch, Options, Source
+from headrace_aws import clients
+from headrace_aws.transform_jobs import TransformJobsOfBatches
 from infra_local.machines import BATCH_MACHINE, batch_definition
+from tests.contract.conftest import PatientCalls
 from tests.contract.lambda_stand_in import StandIns, Throttled, client, mended_moto
 
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -78,7 +82,7 @@ def account(moto: str, stand_ins: StandIns) -> str:
     stand_ins.functions = {
         "plan": lambda _: {"method": "map", "shards_key": "shards.json", "shards": len(SHARDS), "transform": None},
         "score": lambda _: DONE,
-        "finish": lambda event: {"state": "completed", "event": {"batch_id": event["batch_id"], "state": "completed"}},
+        "finish": lambda event: {"incomplete": False, "event": {"batch_id": event["batch_id"], "state": "completed"}},
     }
     return moto
 
@@ -191,7 +195,7 @@ def test_a_shard_is_retried_and_one_that_fails_for_good_fails_no_other(account: 
         return DONE
 
     stand_ins.functions["score"] = score
-    stand_ins.functions["finish"] = lambda _: {"state": "failed", "event": {"state": "failed"}}
+    stand_ins.functions["finish"] = lambda _: {"incomplete": True, "event": {"state": "failed"}}
     execution = run(account)
     assert tries == {0: 5, 1: 2, 2: 1}
     assert (execution["status"], execution["error"]) == ("FAILED", "BatchFailed")
@@ -233,7 +237,7 @@ def test_a_plan_that_never_succeeds_still_finishes(account: str, stand_ins: Stan
         raise Broken
 
     stand_ins.functions["plan"] = plan
-    stand_ins.functions["finish"] = lambda _: {"state": "failed", "event": {"state": "failed"}}
+    stand_ins.functions["finish"] = lambda _: {"incomplete": True, "event": {"state": "failed"}}
     assert run(account)["status"] == "FAILED"
     assert (len(stand_ins.asked_of("plan")), len(stand_ins.asked_of("finish"))) == (5, 1)
     told(account)
@@ -329,8 +333,8 @@ def test_a_file_with_a_bad_request_fails_its_job_but_no_other_file(account: str,
     assert [entry["Key"] for entry in found] == ["out/mixed/b.jsonl.out"]
 
 
-def test_a_transform_job_can_be_stopped(account: str, stand_ins: StandIns) -> None:
-    """A stopped job ends as such, and cannot be stopped again; one without instances fails."""
+def test_a_transform_job_can_be_stopped(account: str, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped job ends as such, and cannot be stopped again, which is no failure; one without instances fails."""
     gate = threading.Event()
 
     def model(_endpoint: str, _variant: str, body: bytes) -> tuple[int, bytes]:
@@ -347,6 +351,14 @@ def test_a_transform_job_can_be_stopped(account: str, stand_ins: StandIns) -> No
     assert over(control, "slow")["TransformJobStatus"] == "Stopped"
     with pytest.raises(ClientError, match="Stopped"):
         control.stop_transform_job(TransformJobName="slow")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", account)
+    clients.client.cache_clear()
+    jobs = TransformJobsOfBatches("slow", calls=PatientCalls())
+    jobs.stop(Batch("acme", "", 0.0, Source("b", "k", "v", 1, "jsonl"), Options("toy", "/v1/classifications")))
+    clients.client.cache_clear()
     control.create_transform_job(**transform("idle", model="idle", source="slow/"))
     assert over(control, "idle")["TransformJobStatus"] == "Failed"
 

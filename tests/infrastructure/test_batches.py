@@ -14,8 +14,8 @@ from headrace.batches import bounds, layout
 from headrace.batches.states import KEPT_S
 from headrace.notices import KEPT_S as NOTICE_KEPT_S
 from headrace.notices import TRIES_MAX
-from infra_cdk.batch_functions import OUTPUTS, UPLOADED, UPLOADS
-from infra_cdk.batches import DEFINITION, MAP_LABEL, SHARD_LISTS, TRANSFORM_JOBS
+from infra_cdk.batch_functions import OUTPUTS, TRANSFORM_JOBS, UPLOADED, UPLOADS
+from infra_cdk.batches import DEFINITION, MAP_LABEL, SHARD_LISTS
 from infra_cdk.endpoints_stack import TRANSFORM_ANSWERS, TRANSFORM_REQUESTS
 from infra_cdk.stages import STAGES
 from infra_cdk.storage import DAY_S

@@ -10,7 +10,7 @@ from headrace.batches.ordering.offers import Batches
 from headrace.batches.states import Batch, BatchState, moved
 from headrace.catalog import Catalog
 from headrace.fakes.batches import FakeBatchTable, FakeObjects
-from headrace.fakes.files import FakeFileTable, FakeMachine, FakeUploads
+from headrace.fakes.files import FakeFileTable, FakeMachine, FakeTransformJobs, FakeUploads
 from headrace.files.uploading import Files
 from tests.unit.functions.gateway import Answer, Gateway
 
@@ -28,6 +28,7 @@ class Office:
     table: FakeBatchTable = field(default_factory=FakeBatchTable)
     objects: FakeObjects = field(default_factory=FakeObjects)
     machine: FakeMachine = field(default_factory=FakeMachine)
+    transforms: FakeTransformJobs = field(default_factory=FakeTransformJobs)
 
     def __post_init__(self) -> None:
         """Wire it."""
@@ -59,6 +60,7 @@ class Office:
             catalog=self.catalog,
             wall=wall,
             random_bytes=random_bytes,
+            transforms=self.transforms,
         )
         self.gateway.set_batches(self.batches)
 

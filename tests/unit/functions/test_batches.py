@@ -248,6 +248,22 @@ def test_cancelling_is_idempotent(office: Office) -> None:
     assert (answer.status, answer.json()["error"]["code"]) == (400, "batch_over")
 
 
+def test_cancelling_ends_a_transform_job(office: Office) -> None:
+    """A job that nobody ends would go on costing; asked again, it is ended again, in case the first word was lost."""
+    batch_id = office.batch()
+    office.move(batch_id, "in_progress", method="transform", shards=1)
+    place = f"/v1/batches/{batch_id}/cancel"
+    office.transforms.down = True
+    assert office.gateway.post(place, {}).status == 503
+    office.transforms.down = False
+    assert office.gateway.post(place, {}).json()["status"] == "cancelling"
+    assert office.transforms.stopped == [batch_id]
+    other = office.batch()
+    office.move(other, "in_progress", shards=1)
+    assert office.gateway.post(f"/v1/batches/{other}/cancel", {}).status == 200
+    assert office.transforms.stopped == [batch_id]
+
+
 def test_a_redrive_begins_a_run_of_its_own(office: Office) -> None:
     """Under another name, once however often it is asked for, with a day of its own; only what failed can."""
     batch_id = office.batch()

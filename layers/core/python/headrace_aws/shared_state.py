@@ -125,15 +125,19 @@ class SharedState:
         )
 
     def batches(
-        self, *, bucket: str, inputs: str, kms_key: str, machine: str, catalog: Catalog, loopback: bool
+        self, *, bucket: str, inputs: str, kms_key: str, machine: str, prefix: str, catalog: Catalog, loopback: bool
     ) -> Batches:
-        """Files and the work on them: `bucket` is the batches' own, `inputs` where files go, `machine` an ARN."""
+        """Files and the work on them.
+
+        `bucket` is the batches' own, `inputs` where files go, `machine` an ARN; `prefix` begins the stage's names.
+        """
         from headrace.batches.ordering.offers import Batches  # noqa: PLC0415 - as above
         from headrace.files.uploading import Files  # noqa: PLC0415
         from headrace_aws.batches_bucket import BatchesBucket  # noqa: PLC0415
         from headrace_aws.batches_table import BatchesTable  # noqa: PLC0415
         from headrace_aws.files_table import FilesTable  # noqa: PLC0415
         from headrace_aws.state_machine import Machine  # noqa: PLC0415
+        from headrace_aws.transform_jobs import TransformJobsOfBatches  # noqa: PLC0415
         from headrace_aws.uploads import Uploads  # noqa: PLC0415
 
         # Documents and lists of them: larger than what an inference reads, and nobody's tokens wait for them.
@@ -159,4 +163,5 @@ class SharedState:
             wall=time.time,
             random_bytes=secrets.token_bytes,
             loopback=loopback,
+            transforms=TransformJobsOfBatches(prefix, calls=BoundedCalls()),
         )

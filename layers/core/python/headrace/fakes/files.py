@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from headrace.batches.states import Batch
 from headrace.errors import StoreUnavailable
 from headrace.files.files import File, Invitation, Stored
 
@@ -119,6 +120,20 @@ class FakeMachine:
         if self.down:
             raise StoreUnavailable("The fake is down.")
         self.started.setdefault(name, (tenant, batch_id))
+
+
+@dataclass(slots=True)
+class FakeTransformJobs:
+    """Remembers whose jobs were ended."""
+
+    stopped: list[str] = field(default_factory=list)
+    down: bool = False
+
+    def stop(self, batch: Batch) -> None:
+        """End a job."""
+        if self.down:
+            raise StoreUnavailable("The fake is down.")
+        self.stopped.append(batch.execution)
 
 
 def _number(version: str) -> int:

@@ -23,6 +23,7 @@ from headrace.catalog import Catalog
 from headrace.errors import StoreUnavailable, UnknownTarget
 from headrace.files.files import File, FileRecords, OutputKind, output_id
 
+NOT_PLANNED = Problem("not_planned", "The file could not be planned, which is our fault: start a new batch.")
 MOVES_MAX = 5
 """A record that is moved by somebody else so often at the very end is left to the next try."""
 
@@ -40,10 +41,15 @@ class Store(Objects, Streams, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a batch ended, and what the account is told of it."""
+    """How a batch ended, and what the account is told of it.
+
+    `incomplete`: shards are missing that a redrive would do, which is the operator's business; a file that cannot be
+    used is its owner's.
+    """
 
     state: BatchState
     event: dict[str, Any]
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Finisher:
         if not _settled(batch):
             batch = self._end(batch)
         self.notices.send(tenant, "batch", batch_id)
-        return Finished(batch.state, event_of(batch))
+        return Finished(batch.state, event_of(batch), incomplete=_ours(batch))
 
     def _end(self, batch: Batch) -> Batch:
         if batch.state in {"validating", "in_progress"}:
@@ -155,6 +161,11 @@ class Finisher:
         raise StoreUnavailable("The batch's record is moved by others: try again.")
 
 
+def _ours(batch: Batch) -> bool:
+    """Whether a batch has failed by our fault: shards are missing, or a good file was never planned."""
+    return batch.state == "failed" and (batch.shards > 0 or NOT_PLANNED in batch.problems)
+
+
 def _settled(batch: Batch) -> bool:
     """Whether a batch has been ended for good: what was cancelled or expired has its counts only when it was merged."""
     if batch.state in {"cancelled", "expired"}:
@@ -176,6 +187,8 @@ def _over(
     if merged.missing and ended(asked, whole=False) == "failed":
         message = f"{len(merged.missing)} of {batch.shards} shards are not finished: redrive the batch."
         problems += (Problem("shards_unfinished", message),)
+    if planned is None and not problems and ended(asked, whole=False) == "failed":
+        problems = (NOT_PLANNED,)
     results, errors = (file.file_id if file is not None else "" for file in files)
     after = moved(asked, ended(asked, whole=whole), now=at)
     return replace(

@@ -61,11 +61,18 @@ class Machine(Protocol):
         """Start the execution of this name, unless it was started before. Raises StoreUnavailable."""
 
 
+class TransformJobs(Protocol):
+    """The jobs that score some of the batches."""
+
+    def stop(self, batch: Batch) -> None:
+        """End the job of the batch's present run, if there is one and it runs. Raises StoreUnavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batches:
     """What accepting and looking at batches needs. `wall` is seconds since the epoch.
 
-    `loopback` says whether webhooks may be on this machine.
+    `loopback` says whether webhooks may be on this machine. Only where batches are cancelled are `transforms` needed.
     """
 
     files: Files
@@ -78,6 +85,7 @@ class Batches:
     wall: Callable[[], float]
     random_bytes: Callable[[int], bytes]
     loopback: bool = False
+    transforms: TransformJobs | None = None
 
 
 def begin(batches: Batches, principal: Principal, order: Order, *, input_file_id: str, once: str = "") -> Batch:
@@ -173,6 +181,8 @@ def cancel(batches: Batches, principal: Principal, batch_id: str) -> Batch:
         return moved(batch, "cancelling", now=batches.wall())
 
     batch = _move(batches, principal, batch_id, step)
+    if batch.state == "cancelling" and batch.method == "transform" and batches.transforms is not None:
+        batches.transforms.stop(batch)  # nobody in it looks at the record, and its instances cost
     # One that never began ends by its execution, like any other.
     return started(batches, batch) if batch.state == "cancelling" and not batch.started_at else batch
 

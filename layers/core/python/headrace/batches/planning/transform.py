@@ -158,17 +158,21 @@ def packed(asks: Iterable[Ask], *, endpoint: Endpoint) -> Iterator[list[Ask]]:
         yield held
 
 
+def job_name(batch: Batch, name_prefix: str) -> str:
+    """What the transform job of the batch's present run is called, whether there is one or not."""
+    return f"{name_prefix}-{batch.execution}".replace("_", "-")[:JOB_NAME_MAX_CHARS].rstrip("-")
+
+
 def job_of(batch: Batch, hosted: Hosted, *, bucket: str, rules: BatchRules | None, name_prefix: str) -> dict[str, Any]:
     """The request for the transform job; it has its execution's name, so that the same run starts it once.
 
     No key for the volumes of its instances: those of the GPU families are local disks, which are encrypted by hardware
     and for which SageMaker refuses one (API reference, TransformResources).
     """
-    name = f"{name_prefix}-{batch.execution}".replace("_", "-")
     prefix = f"s3://{bucket}/{transform_prefix(batch.tenant, batch.batch_id)}"
     rules = rules or BatchRules()
     return {
-        "TransformJobName": name[:JOB_NAME_MAX_CHARS].rstrip("-"),
+        "TransformJobName": job_name(batch, name_prefix),
         "ModelName": hosted.model,
         "BatchStrategy": "SingleRecord",
         "MaxConcurrentTransforms": WORKERS,

@@ -91,7 +91,10 @@ class Pace:
         if now >= self.beside_until:
             return self.items
         wanted_s = BESIDE_SHARE * self.bounds.objective_s
-        return max(1, min(self.items, int(wanted_s / self.item_s))) if self.item_s else 1
+        if not self.item_s:
+            return 1
+        # A time of nearly nothing must not be divided by.
+        return self.items if self.items * self.item_s <= wanted_s else max(1, int(wanted_s / self.item_s))
 
     def again_at(self, *, now: float) -> float:
         """The moment from which on `room` may be more than it is now, if nothing is answered meanwhile."""

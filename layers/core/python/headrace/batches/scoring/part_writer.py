@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
-from headrace.batches.bounds import PART_SECONDS_MAX
+from headrace.batches.bounds import PART_SECONDS_FIRST, PART_SECONDS_MAX
 from headrace.batches.layout import Shard
 from headrace.batches.scoring import parts
 from headrace.batches.scoring.window import Part, Window
@@ -53,6 +53,7 @@ class PartWriter:
         self._tries = 0
         self._again_at = now
         self._begun_at = now
+        self._seconds_max = PART_SECONDS_FIRST
 
     @property
     def busy(self) -> bool:
@@ -72,11 +73,13 @@ class PartWriter:
                 self._begin()
             return False
         window = self._window
-        late = now - self._begun_at >= PART_SECONDS_MAX
+        late = now - self._begun_at >= self._seconds_max
         last = whole and window.start < self._shard.end
         if not (last or window.part_full or ((late or ending) and window.part_records)):
             return False
         self._part, self._tries, self._begun_at = window.cut(end=self._shard.end if whole else None), 0, now
+        if late:
+            self._seconds_max = min(PART_SECONDS_MAX, 2.0 * self._seconds_max)
         window.collect()
         self._begin()
         return True
