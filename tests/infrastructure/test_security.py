@@ -91,8 +91,10 @@ def test_each_function_has_a_role_of_its_own(synthesised: Synthesised, function:
 
 
 def test_predict_may_invoke_exactly_the_declared_endpoints(synthesised: Synthesised) -> None:
-    """`sagemaker:InvokeEndpoint` names each declared endpoint and nothing else."""
-    (statement,) = [each for each in _role_statements(synthesised, "Predict") if "sagemaker" in str(each["Action"])]
+    """`sagemaker:InvokeEndpoint` names each declared endpoint; beside it a batch's transform job may be ended."""
+    statement, stop = (each for each in _role_statements(synthesised, "Predict") if "sagemaker" in str(each["Action"]))
+    assert stop["Action"] == "sagemaker:StopTransformJob"
+    assert re.search(r":transform-job/headrace-\w+-batch-\*", json.dumps(stop["Resource"]))
     endings = sorted(json.dumps(resource).partition(":endpoint/")[2].strip('"]}') for resource in statement["Resource"])
     names = sorted(each["EndpointName"] for each in synthesised.properties("AWS::SageMaker::Endpoint"))
     assert statement["Action"] == "sagemaker:InvokeEndpoint"
