@@ -11,6 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
+# Much of a suite's time is waiting for processes: two at a time fit on two cores.
+WORKERS ?= 2
+
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help run models test unit lint format synth push rehearse sam fault replay status down docs bench lock clean
@@ -53,7 +56,7 @@ replay: $(RUN) ## send an event to its function: make replay EVENT=events/predic
 	@$(BIN)/python -m infra_local replay $(EVENT)
 
 test: $(DEV) models ## every suite but e2e
-	@$(BIN)/python -m pytest tests --ignore=tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/e2e -n $(WORKERS) --dist loadgroup $(ARGS)
 
 unit: $(DEV) ## the unit suite alone
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

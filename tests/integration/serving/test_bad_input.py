@@ -95,7 +95,7 @@ def test_bad_bodies(toy: Served, body: bytes, code: str) -> None:
         ({"Content-Type": "text/plain"}, with_input(), 415, "unsupported_media_type"),
         ({"Content-Encoding": "br"}, with_input(), 415, "unsupported_encoding"),
         ({"Content-Encoding": "gzip"}, with_input(), 400, "invalid_encoding"),
-        ({"Content-Encoding": "gzip"}, gzip.compress(with_input())[:-9], 400, "invalid_encoding"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(with_input(), mtime=0)[:-9], 400, "invalid_encoding"),
         ({"Content-Encoding": "gzip"}, gzip.compress(b" " * 50_000_000), 413, "body_too_large"),
         ({"Inference-Header-Content-Length": "99999"}, with_input(), 400, "invalid_header_length"),
         ({"Inference-Header-Content-Length": "-1"}, with_input(), 400, "invalid_header_length"),
