@@ -27,10 +27,17 @@ Progress = Callable[[int, int], None]
 def download_to(api: Api, file_id: str, path: Path, *, progress: Progress) -> int:
     """Writes a file's content to `path`, whole or not at all, and returns its size in bytes.
 
+    What is there already and no file, such as a device or a pipe, is written to and never replaced; of a link the file
+    that it leads to is meant.
+
     Raises:
         Problem: the API or storage refused, or the connection broke too often.
         OSError: it cannot be written.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as sink:
+            return download(api, file_id, sink, progress=progress)
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

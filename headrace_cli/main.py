@@ -5,6 +5,9 @@ records are in errors; 130 Ctrl-C.
 """
 
 import errno
+import os
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -72,4 +75,8 @@ def root(
 
 def run() -> None:
     """The program."""
+    # Who starts it may have closed any of these (`<&-`, a service manager); Python then has None in their place.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
     app(prog_name="headrace")

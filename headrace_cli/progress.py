@@ -60,7 +60,7 @@ def look_of(document: dict[str, Any]) -> Look:
     problems = _object(document.get("errors")).get("data") or []
     return Look(
         batch_id=plain(document.get("id") or ""),
-        state=plain(document.get("status") or "unknown"),
+        state=plain(document.get("status") or "") or "unknown",
         total=_count(counts.get("total")),
         results=_count(counts.get("completed")),
         errors=_count(counts.get("failed")),

@@ -37,14 +37,16 @@ def upload(api: Api, path: Path, *, progress: Progress) -> Document:
         size = path.stat().st_size
         if not size:
             raise Problem(f"{path} is empty.")
-        offer = {"filename": path.name, "bytes": size, "purpose": PURPOSE}
+        # A name that is not of this machine's encoding holds signs that JSON has no form for.
+        name = path.name.encode("utf-8", "replace").decode()
+        offer = {"filename": name, "bytes": size, "purpose": PURPOSE}
         document = api.ask("POST", "/v1/files", body=offer, once=api.world.token())
         more = document.get("headrace")
         form = more.get("upload") if isinstance(more, dict) else None
         if not isinstance(form, dict) or not isinstance(form.get("url"), str):
             raise UnreachableProblem("The service did not say where to upload to: it may be older than this program.")
         fields = {str(name): str(value) for name, value in form.get("fields", {}).items()}
-        _post(api, form["url"], fields, _Watched(stream, size, progress), path.name)
+        _post(api, form["url"], fields, _Watched(stream, size, progress), name)
     return document
 
 

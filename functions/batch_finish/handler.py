@@ -48,6 +48,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         StepFailed: it must be tried again.
     """
     about = {"tenant": event["tenant"], "batch_id": event["batch_id"]}
-    finished = run_step(logger, "finish", about, lambda: finisher.run(event["tenant"], event["batch_id"]))
+    finished = run_step(
+        logger, "finish", about, lambda: finisher.run(event["tenant"], event["batch_id"], event["execution"])
+    )
     logger.info("finished", extra={**about, "state": finished.state})
     return asdict(finished)

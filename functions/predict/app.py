@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from functions.predict.call import IDEMPOTENCY_HEADER, Call, begin
-from functions.predict.lean import FastAPI, HTTPException, Request, Response, Route
+from functions.predict.lean import FastAPI, HTTPException, Match, Request, Response, Route
 from functions.predict.routes import (
     batches,
     classifications,
@@ -46,6 +46,7 @@ PROTOCOL_PREFIX = "/v2"
 JSON = "application/json"
 STORE_RETRY_S = 2.0
 """A table that is throttled or fails over is back in seconds."""
+_METHOD_NOT_ALLOWED = 405
 
 
 def create_app(services: Services) -> FastAPI:
@@ -192,6 +193,12 @@ async def _no_route(services: Services, request: Request, error: Any) -> Respons
         405: ("method_not_allowed", "This path takes another method: see the Allow header."),
     }.get(error.status_code, ("invalid_request", "The request cannot be served."))
     response = _error(call, status=error.status_code, code=code, message=message)
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        response.headers["allow"] = _methods(request)
     return _finish(call, response, services)
+
+
+def _methods(request: Request) -> str:
+    """What the path takes: Starlette itself names the methods of one of its routes only."""
+    found = (route for route in request.app.router.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in found for method in route.methods}))

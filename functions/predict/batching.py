@@ -17,7 +17,7 @@ from headrace.batches.ordering.offers import Batches, begin, cancel, look, newes
 from headrace.batches.ordering.orders import Order
 from headrace.batches.ordering.views import Progress, progress
 from headrace.batches.scoring.posing import items_max_of
-from headrace.batches.states import OVER, Batch
+from headrace.batches.states import OVER, Batch, is_id
 from headrace.errors import UnknownTarget
 
 LIST_DEFAULT = 20
@@ -57,7 +57,7 @@ async def create(call: Call, services: Services) -> Response:
 def show_all(call: Call, services: Services) -> Response:
     """The caller's batches, the newest first. Raises InvalidRequest, StoreUnavailable."""
     batches = batches_of(services)
-    limit, after = page_of(call, default=LIST_DEFAULT)
+    limit, after = page_of(call, default=LIST_DEFAULT, is_id=is_id)
     found, more = newest(batches, call.principal, limit=limit, after=after)
     call.record["tenant"] = call.principal.tenant
     return list_of([_document(batches, batch) for batch in found], more=more)

@@ -15,7 +15,7 @@ from functions.predict.serve import plan_of, within_limits
 from functions.predict.services import Services
 from headrace.deadline import LAMBDA_MARGIN_S
 from headrace.errors import InvalidRequest
-from headrace.jobs.offers import LIST_DEFAULT, WAIT_MAX_S, Jobs, cancel, look, newest, offer, result
+from headrace.jobs.offers import LIST_DEFAULT, LIST_MAX, WAIT_MAX_S, Jobs, cancel, look, newest, offer, result
 from headrace.jobs.prefer import WEBHOOK_HEADER
 from headrace.jobs.requests import JobAnswer, accept
 from headrace.jobs.states import OVER, POLL_AFTER_S, Job, waiting_max
@@ -117,7 +117,7 @@ def list_of_jobs(call: Call, jobs: Jobs) -> Response:
     query = call.request.query_params
     text = query.get("limit", str(LIST_DEFAULT))
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
-        raise InvalidRequest("limit must be a whole number.", code="invalid_limit", field="limit")
+        raise InvalidRequest(f"limit must be a number from 1 to {LIST_MAX}.", code="invalid_limit", field="limit")
     page = newest(jobs, call.principal, limit=int(text), after=query.get("after", ""))
     call.record.update(tenant=call.principal.tenant)
     data = [summary(job) for job in page.jobs]

@@ -23,9 +23,9 @@ BaseModel.model_rebuild = classmethod(_rebuild_later)  # type: ignore[assignment
 try:
     from fastapi import FastAPI, Request, Response
     from starlette.exceptions import HTTPException
-    from starlette.routing import Route
+    from starlette.routing import Match, Route
 finally:
     del BaseModel.model_config["defer_build"]
     BaseModel.model_rebuild = classmethod(_rebuild)  # type: ignore[assignment]
 
-__all__ = ["FastAPI", "HTTPException", "Request", "Response", "Route"]
+__all__ = ["FastAPI", "HTTPException", "Match", "Request", "Response", "Route"]

@@ -1,6 +1,7 @@
 """Lists that come in pages, and JSON answers of files and batches, as OpenAI's SDK reads them."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from functions.predict.call import Call
@@ -15,7 +16,6 @@ PAGE_MAX = 100
 _ASKED_MAX = 10_000
 """What OpenAI's SDK may ask for."""
 _DIGITS_MAX = 5
-_ID_MAX_CHARS = 64
 
 
 def batches_of(services: Services) -> Batches:
@@ -29,8 +29,8 @@ def batches_of(services: Services) -> Batches:
     return services.batches()
 
 
-def page_of(call: Call, *, default: int) -> tuple[int, str]:
-    """How many rows are asked for, and the id behind which they begin.
+def page_of(call: Call, *, default: int, is_id: Callable[[str], bool]) -> tuple[int, str]:
+    """How many rows are asked for, and the id behind which they begin; `is_id` tells what can be one.
 
     Raises:
         InvalidRequest: `limit` is no such number, or `after` no id.
@@ -38,8 +38,10 @@ def page_of(call: Call, *, default: int) -> tuple[int, str]:
     query = call.request.query_params
     limit, after = query.get("limit", str(default)), query.get("after", "")
     if not (limit.isascii() and limit.isdigit() and len(limit) <= _DIGITS_MAX and 1 <= int(limit) <= _ASKED_MAX):
-        raise InvalidRequest("limit must be a whole number from 1 on.", code="invalid_limit", field="limit")
-    if len(after) > _ID_MAX_CHARS:
+        raise InvalidRequest(
+            f"limit must be a whole number from 1 to {_ASKED_MAX}.", code="invalid_limit", field="limit"
+        )
+    if after and not is_id(after):
         raise InvalidRequest("after must be the id of the last row before.", code="invalid_after", field="after")
     if query.get("order", "desc") != "desc":
         raise InvalidRequest("order can only be desc: the newest come first.", code="invalid_order", field="order")

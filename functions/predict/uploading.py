@@ -18,7 +18,7 @@ from functions.predict.services import Services
 from headrace.batches.bounds import MULTIPART_BYTES_MAX
 from headrace.batches.ordering.document import file_document
 from headrace.errors import InvalidRequest
-from headrace.files.files import File
+from headrace.files.files import File, is_id
 from headrace.files.uploading import Files, forget, invite, look, newest, read, take
 
 PLACE_S = 10.0
@@ -50,7 +50,7 @@ async def create(call: Call, services: Services) -> Response:
 
 def show_all(call: Call, services: Services) -> Response:
     """The caller's files, the newest first. Raises InvalidRequest, StoreUnavailable."""
-    limit, after = page_of(call, default=PAGE_MAX)
+    limit, after = page_of(call, default=PAGE_MAX, is_id=is_id)
     purpose = call.request.query_params.get("purpose", "")
     files, more = newest(batches_of(services).files, call.principal, limit=limit, after=after, purpose=purpose)
     call.record["tenant"] = call.principal.tenant

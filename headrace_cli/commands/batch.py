@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from headrace_cli.problems import OK
+from headrace_cli.problems import OK, UsageProblem
 from headrace_cli.world import Session
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -49,6 +49,8 @@ def submit(
     from headrace_cli import submitting
 
     session: Session = ctx.obj
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageProblem(f"{out} is no folder: results and errors are two files.")
     wish = submitting.Wish(
         endpoint=endpoint,
         version=version,

@@ -1,20 +1,21 @@
 """Files' fakes and AWS adapters keep the same contracts: records, lists, objects, forms, and grants of drops."""
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from json import loads
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from headrace.authentication.revocation import FOREVER, tenant_mark
 from headrace.batches.ordering.incoming import DropGrant
-from headrace.errors import StoreUnavailable
+from headrace.errors import AttemptTimedOut, StoreUnavailable
 from headrace.fakes.files import FakeFileTable, FakeUploads
 from headrace.files.files import Contents, Door, File, FileLists, FileRecords, Stored, new_id, object_key
 from headrace_aws import keys
+from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import client, presigner
 from headrace_aws.drops_table import DropsTable
 from headrace_aws.files_table import FilesTable
@@ -24,6 +25,9 @@ from headrace_aws.uploads import FORM_LIFETIME_S, Uploads
 from tests.contract.conftest import PatientCalls, make_state_table
 from tests.contract.test_batch_stores import make_bucket
 
+T = TypeVar("T")
+
+GATEWAY_S = 29.0
 BUCKET, TABLE, KEYS = "inputs", "state", "keys"
 ID = new_id(bytes)
 FILE = File("acme", ID, "Straße 1.csv", "batch", BUCKET, object_key("acme", ID, "Straße 1.csv"), 1_700_000_000.5)
@@ -213,3 +217,22 @@ def test_drops_are_allowed_and_forbidden(monkeypatch: pytest.MonkeyPatch, capsys
     for wrong in (["--tenant", "A/b"], ["--tenant", "a", "--plan", "A B"], ["--tenant", "a", "--scope", "all"]):
         assert keys.main(["allow-drops", *wrong]) == 1
     assert "no tenant of that name" in capsys.readouterr().err
+
+
+def test_a_store_that_hangs_is_told_of_within_a_request() -> None:
+    """Deleting a file is two actions with all of their attempts: the gateway must not end the request before us."""
+    spent: list[float] = []
+
+    class Hanging(BoundedCalls):
+        def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
+            """Nothing comes."""
+            del call
+            spent.append(timeout_s)
+            raise AttemptTimedOut("late")
+
+    uploads = Uploads(BUCKET, calls=Hanging(), pause=spent.append)
+    with pytest.raises(StoreUnavailable):
+        uploads.look(BUCKET, FILE.key)
+    with pytest.raises(StoreUnavailable):
+        uploads.remove(FILE)
+    assert 0 < sum(spent) < GATEWAY_S

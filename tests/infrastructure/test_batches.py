@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.batches import bounds, layout
-from headrace.batches.states import KEPT_S
+from headrace.batches.states import AGE_MAX_S, KEPT_S
 from headrace.notices import KEPT_S as NOTICE_KEPT_S
 from headrace.notices import TRIES_MAX
 from infra_cdk.batch_functions import OUTPUTS, TRANSFORM_JOBS, UPLOADED, UPLOADS
@@ -100,6 +100,8 @@ def test_a_batch_ends_after_its_day(synthesised: Synthesised) -> None:
     """The definition itself carries the timeout, for a machine made from a file takes none beside it."""
     definition = json.loads(DEFINITION.read_text(encoding="utf-8"))
     assert definition["TimeoutSeconds"] == bounds.EXECUTION_TIMEOUT_S
+    # A job that hangs is ended while there is time to merge, and to tell; the execution's own end would do neither.
+    assert definition["States"]["Transform"]["TimeoutSeconds"] + bounds.PLAN_TIMEOUT_S < AGE_MAX_S
     (shards,) = [state for state in definition["States"].values() if state["Type"] == "Map"]
     assert shards["Label"] == MAP_LABEL
     assert shards["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"

@@ -331,6 +331,27 @@ def test_a_cancelled_batch_keeps_what_is_finished(healthy: Platform) -> None:
     assert ask(healthy, "POST", f"/v1/batches/{batch_id}/cancel").status in {200, 400}
 
 
+def test_a_batch_whose_execution_was_aborted_is_ended_by_another(healthy: Platform) -> None:
+    """As a look starts it, hours later: what was finished is kept. An end of another run does nothing."""
+    healthy.stack.fault(endpoint="sentiment", kind="latency", latency_ms=2000)
+    count = 200
+    batch_id = submit(healthy, upload(healthy, "aborted.jsonl", requests_of(count)), degraded=False)
+    wait_for(healthy, batch_id, {"in_progress", *OVER})
+    machine = healthy.client("stepfunctions")
+    machine.stop_execution(executionArn=f"{MACHINE.replace(':stateMachine:', ':execution:')}:{batch_id}")
+    ask(healthy, "POST", f"/v1/batches/{batch_id}/cancel")
+    asked = json.dumps({"tenant": "demo", "batch_id": batch_id})
+    for name in (f"{batch_id}-r1-end1", f"{batch_id}-end1"):
+        assert look(healthy, batch_id)["status"] == "cancelling"
+        arn = machine.start_execution(stateMachineArn=MACHINE, name=name, input=asked)["executionArn"]
+        while machine.describe_execution(executionArn=arn)["status"] == "RUNNING":
+            time.sleep(LOOK_PAUSE_S)
+    batch = look(healthy, batch_id)
+    assert batch["status"] == "cancelled"
+    counts = batch["request_counts"]
+    assert report_of(healthy, batch_id)["not_processed"] == count - counts["completed"] - counts["failed"] > 0
+
+
 def test_a_transform_job_answers_as_the_map_does(healthy: Platform) -> None:
     """Instances of its own get the same records in the same order; the report says what was used."""
     body = requests_of(70) + b"{broken\n"

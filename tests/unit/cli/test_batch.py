@@ -126,6 +126,13 @@ def test_submit_with_out_leaves_results_and_errors(cli: Cli, server: FakeHeadrac
     assert (folder / f"{BATCH_ID}.errors.jsonl").read_bytes() == b"e"
 
 
+def test_results_never_meet_a_file_where_their_folder_should_be(cli: Cli, server: FakeHeadrace, tweets: Path) -> None:
+    """`--out` that is a file is a wrong command line, told before anything is uploaded."""
+    result = cli("batch", "submit", tweets, "-e", "sentiment", "--out", tweets)
+    assert (result.exit_code, "no folder" in result.stderr) == (2, True)
+    assert not server.requests
+
+
 @pytest.mark.parametrize("bad", ["no-equals", "=value", "a=1 a=2"])
 def test_metadata_that_is_no_pair_is_a_usage_error(cli: Cli, server: FakeHeadrace, tweets: Path, bad: str) -> None:
     """Nothing is asked before the options are in order; the exit status is 2."""

@@ -1,5 +1,7 @@
 """Files on their way up and down, over connections that break."""
 
+import json
+import os
 from pathlib import Path
 
 import httpx
@@ -123,3 +125,41 @@ def test_a_disk_that_cannot_be_written_is_told(cli: Cli, server: FakeHeadrace, t
     assert result.exit_code == 1
     assert result.stderr.startswith("headrace: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_what_is_no_file_is_written_to_and_stays(cli: Cli, server: FakeHeadrace, tmp_path: Path) -> None:
+    """A device or a pipe under the name is never replaced, and neither is a link: its file is; a folder is refused."""
+    server.contents = {OUTPUT_ID: CONTENT}
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link", tmp_path / "real"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert cli("files", "get", OUTPUT_ID, "--out", pipe).exit_code == 0
+        assert os.read(reader, 2 * len(CONTENT)) == CONTENT
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    read_end, write_end = os.pipe()
+    try:  # such as /dev/stdout before a pipe: a link that leads to no path
+        assert cli("files", "get", OUTPUT_ID, "--out", f"/dev/fd/{write_end}").exit_code == 0
+        assert os.read(read_end, 2 * len(CONTENT)) == CONTENT
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    assert cli("files", "get", OUTPUT_ID, "--out", link).exit_code == 0
+    assert (link.is_symlink(), real.read_bytes()) == (True, CONTENT)
+    result = cli("files", "get", OUTPUT_ID, "--out", tmp_path)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"headrace: Is a directory: {tmp_path}")
+
+
+def test_a_name_in_another_encoding_is_uploaded_under_a_likeness(
+    cli: Cli, server: FakeHeadrace, tmp_path: Path
+) -> None:
+    """Bytes that are no UTF-8 would be half surrogates in JSON, which the service refuses."""
+    path = tmp_path / os.fsdecode(b"stra\xdfe.jsonl")
+    path.write_bytes(b"{}\n")
+    assert cli("files", "upload", path).exit_code == 0
+    (offer,) = server.sent("POST", "/v1/files")
+    assert json.loads(offer.content)["filename"] == "stra?e.jsonl"

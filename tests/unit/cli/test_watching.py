@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -109,6 +109,7 @@ def test_looks_are_neither_hasty_nor_rare(looks: list[tuple[bool, float | None]]
         assert moved or pause_s > before or pause_s == PAUSE_MAX_S
 
 
+@example(top={"status": "\x00"}, more={})
 @given(top=st.dictionaries(FIELDS, JSON_VALUES), more=st.dictionaries(MORE, JSON_VALUES) | JSON_VALUES)
 def test_any_document_can_be_looked_at(top: dict[str, Any], more: Any) -> None:
     """A service of another age leaves fields out or writes others: that is shown as not known, in printable signs."""

@@ -13,7 +13,7 @@ from headrace.batches.bounds import BATCHES_AT_ONCE_MAX, INPUT_BYTES_MAX
 from headrace.batches.layout import report_key
 from headrace.batches.ordering.offers import RESTART_AFTER_S
 from headrace.batches.ordering.views import FORGOTTEN_AFTER_S
-from headrace.batches.states import Counts, Problem
+from headrace.batches.states import BatchState, Counts, Problem
 from headrace.batches.storage import ShardProgress
 from headrace.catalog import Catalog
 from headrace.fakes.files import UPLOAD_LIFETIME_S
@@ -69,6 +69,7 @@ def test_a_batch_begins(office: Office) -> None:
         ({"endpoint": "/v2/models/detection/versions/v1/infer", "version": "v2"}, 400, "endpoint_mismatch"),
         ({"endpoint": "/v2/models/nothing/infer"}, 404, "model_not_found"),
         ({"model": "nothing"}, 404, "model_not_found"),
+        ({"endpoint": None}, 400, "missing_endpoint"),
         ({"version": "v9"}, 404, "version_not_found"),
         ({"version": "lite"}, 404, "version_not_found"),
         ({"completion_window": "1h"}, 400, "invalid_completion_window"),
@@ -287,6 +288,40 @@ def test_a_redrive_begins_a_run_of_its_own(office: Office) -> None:
     assert office.gateway.post(place, {}).status == 400
 
 
+def test_a_cancel_ends_a_redrive_that_could_not_begin(office: Office) -> None:
+    """Nothing else would: its execution was never started, and the caller gave up asking for it."""
+    batch_id = office.batch()
+    office.move(batch_id, "in_progress", shards=3)
+    office.move(batch_id, "failed")
+    office.machine.down = True
+    assert office.gateway.post(f"/v1/batches/{batch_id}/redrive", {}).status == 503
+    office.machine.down = False
+    assert office.gateway.post(f"/v1/batches/{batch_id}/cancel", {}).json()["status"] == "cancelling"
+    assert f"{batch_id}-r1" in office.machine.started
+
+
+def test_a_redrive_counts_like_a_beginning(office: Office) -> None:
+    """Who has as many batches under way as it may redrives none; one that runs again is told all the same."""
+    file_id = office.file()
+    failed = [office.batch(input_file_id=file_id) for _ in range(2)]
+    for batch_id in failed:
+        office.move(batch_id, "in_progress", shards=3)
+        office.move(batch_id, "failed", problems=(Problem("shards_missing", "2 shards are missing."),))
+    for _ in range(BATCHES_AT_ONCE_MAX - 1):
+        office.batch(input_file_id=file_id)
+    assert office.gateway.post(f"/v1/batches/{failed[0]}/redrive", {}).status == 200
+    refused = office.gateway.post(f"/v1/batches/{failed[1]}/redrive", {})
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "too_many_batches")
+    assert office.gateway.post(f"/v1/batches/{failed[0]}/redrive", {}).status == 200
+
+
+def test_a_list_begins_behind_a_batch_or_is_refused(office: Office) -> None:
+    """What is no batch's id would begin at the newest again, and a loop over the pages would never end."""
+    for wrong in ("file_" + "A" * 22, "\0", "batch_", "x"):
+        answer = office.gateway.ask("GET", "/v1/batches", query={"after": wrong})
+        assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_after")
+
+
 def test_a_move_that_is_overtaken_is_made_again(office: Office) -> None:
     """The record moved between reading and writing: the cancellation counts all the same."""
     batch_id = office.batch()
@@ -324,6 +359,27 @@ def test_what_nothing_ends_has_expired(office: Office) -> None:
     assert office.gateway.ask("GET", f"/v1/batches/{batch_id}").status == 404
 
 
+@pytest.mark.parametrize("state", ["validating", "in_progress", "cancelling", "finalizing"])
+def test_a_look_has_ended_what_nothing_else_ends(office: Office, state: BatchState) -> None:
+    """Its execution was aborted, timed out or failed: another one merges what there is, and is another one again later.
+
+    A batch that is still at work is left to its execution.
+    """
+    batch_id = office.batch()
+    if state != "validating":
+        office.move(batch_id, state)
+    office.gateway.now += FORGOTTEN_AFTER_S - 1
+    show(office, batch_id)
+    assert set(office.machine.started) == {batch_id}
+    office.gateway.now += 1 if state in {"cancelling", "finalizing"} else 86_401
+    show(office, batch_id)
+    show(office, batch_id)
+    assert set(office.machine.started) == {batch_id, f"{batch_id}-end1"}
+    office.gateway.now += FORGOTTEN_AFTER_S
+    show(office, batch_id)
+    assert office.machine.started[f"{batch_id}-end2"] == ("acme", batch_id)
+
+
 def test_batches_come_in_pages_the_newest_first(office: Office) -> None:
     """Every batch once, as OpenAI's pages are."""
     ids = []
@@ -343,7 +399,7 @@ def test_batches_come_in_pages_the_newest_first(office: Office) -> None:
 
 
 def test_keys_of_one_model_see_their_own_batches_only(office: Office) -> None:
-    """A tenant's key for every model sees them all."""
+    """Keys for every model see all. Tokens of one subject are one key: one with lesser scopes sees and ends nothing."""
     file_id = office.file(scopes="invoke:sentiment", key_id="mine")
     body = {"input_file_id": file_id, "endpoint": "/v1/classifications"}
     mine = office.gateway.post("/v1/batches", body, scopes="invoke:sentiment", key_id="mine").json()["id"]
@@ -351,9 +407,17 @@ def test_keys_of_one_model_see_their_own_batches_only(office: Office) -> None:
         ("invoke:sentiment", "mine", 200),
         ("invoke:sentiment", "o", 404),
         ("invoke", "o", 200),
+        ("read", "mine", 404),
+        ("invoke:detection read", "mine", 404),
     ):
         answer = office.gateway.ask("GET", f"/v1/batches/{mine}", scopes=scopes, key_id=key_id)
         assert answer.status == status
+        listed = office.gateway.ask("GET", "/v1/batches", scopes=scopes, key_id=key_id).json()["data"]
+        assert len(listed) == (status == 200)
+    for place in (f"/v1/files/{file_id}", f"/v1/files/{file_id}/content"):
+        assert office.gateway.ask("GET", place, scopes="read", key_id="mine").status == 404
+    assert office.gateway.ask("DELETE", f"/v1/files/{file_id}", scopes="read", key_id="mine").status == 404
+    assert office.gateway.post(f"/v1/batches/{mine}/cancel", {}, scopes="read", key_id="mine").status == 404
 
 
 _TENANTS = st.sampled_from(["acme", "acme-b", "b"])

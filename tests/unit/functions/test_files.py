@@ -129,7 +129,14 @@ def test_files_come_in_pages_the_newest_first(office: Office) -> None:
     assert seen == ids[::-1]
     assert office.gateway.ask("GET", "/v1/files", query={"purpose": "batch_output"}).json()["data"] == []
     assert office.gateway.ask("GET", "/v1/files", query={"limit": "10000"}).status == 200
-    for wrong in ({"limit": "0"}, {"limit": "x"}, {"limit": "100000"}, {"order": "asc"}, {"after": "x" * 65}):
+    for wrong in (
+        {"limit": "0"},
+        {"limit": "x"},
+        {"limit": "100000"},
+        {"order": "asc"},
+        {"after": "x" * 65},
+        {"after": "x"},
+    ):
         assert office.gateway.ask("GET", "/v1/files", query=wrong).status == 400
 
 

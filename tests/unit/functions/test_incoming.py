@@ -13,6 +13,7 @@ from headrace.batches.ordering.views import redrivable
 from headrace.batches.states import Batch, moved
 from headrace.catalog import Catalog
 from headrace.errors import StoreUnavailable
+from headrace.files.uploading import forget
 from headrace.files.uploading import look as look_at_file
 from headrace.identity import Principal
 from tests.unit.functions.office import LINES, Office
@@ -185,3 +186,14 @@ def test_no_key_reaches_another_tenant(catalog: Catalog, tenant: str, rest: str)
     prefix.tell(key, prefix.office.uploads.arrive(BUCKET, key, LINES))
     assert {owner for owner, _ in prefix.office.table.batches} <= {tenant}
     assert {owner for owner, _ in prefix.office.files.files} <= {tenant}
+
+
+def test_a_dropped_file_is_forgotten_and_its_object_stays(prefix: Prefix) -> None:
+    """Its name is whose who put it there, and may hold another file by now, which a deletion must not hide."""
+    first, second = prefix.drop(), prefix.drop(body=LINES * 2)
+    files = prefix.office.batches.files
+    forget(files, OWNER, first.input_file_id)
+    assert files.records.get("acme", first.input_file_id) is None
+    stored = files.door.look(BUCKET, KEY)
+    assert stored is not None
+    assert stored.version == second.source.version

@@ -378,3 +378,6 @@ def test_unknown_paths_and_methods_are_told(gateway: Gateway) -> None:
     event["httpMethod"] = "DELETE"
     answer = gateway.send(event)
     assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    event["path"] = "/v1/files/file_x"
+    event["httpMethod"] = "POST"
+    assert gateway.send(event).headers["allow"] == "DELETE, GET"

@@ -46,6 +46,18 @@ class Principal:
         """Whether this caller may call the endpoint."""
         return INVOKE in self.scopes or f"{INVOKE}:{endpoint}" in self.scopes
 
+    @property
+    def invokes(self) -> bool:
+        """Whether this caller may call any endpoint at all."""
+        return any(scope == INVOKE or scope.startswith(f"{INVOKE}:") for scope in self.scopes)
+
+    def owns(self, key_id: str) -> bool:
+        """Whether what came from the credential `key_id` is this caller's: the same one, as long as it may invoke.
+
+        Tokens of one subject are one credential, whatever scopes each of them was given.
+        """
+        return self.invokes and (INVOKE in self.scopes or key_id == self.key_id)
+
     def require_invoke(self, endpoint: str) -> None:
         """Deny by default.
 

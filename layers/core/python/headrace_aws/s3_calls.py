@@ -47,14 +47,17 @@ class Refused(Exception):
 class S3Calls:
     """Calls of S3, each bound in time, made again a few times while they fail for a reason that passes."""
 
-    def __init__(self, *, calls: BoundedCalls, pause: Callable[[float], None] = sleep) -> None:
+    def __init__(
+        self, *, calls: BoundedCalls, pause: Callable[[float], None] = sleep, timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
         self._calls = calls
         self._pause = pause
+        self._timeout_s = timeout_s
 
     def once(self, call: Callable[[], T]) -> T:
         """The call's result. Raises StoreUnavailable for a time-out, and whatever else S3 answers as it is."""
         try:
-            return self._calls.run(call, timeout_s=CALL_TIMEOUT_S)
+            return self._calls.run(call, timeout_s=self._timeout_s)
         except HeadraceError:
             raise StoreUnavailable("The object store did not answer in time.") from None
 
@@ -62,7 +65,7 @@ class S3Calls:
         """The answer of one action. Raises Refused for a final answer, StoreUnavailable."""
 
         def run() -> Any:
-            return getattr(client("s3", read_timeout_s=read_timeout_step_s(CALL_TIMEOUT_S)), action)(**arguments)
+            return getattr(client("s3", read_timeout_s=read_timeout_step_s(self._timeout_s)), action)(**arguments)
 
         for attempt in range(ATTEMPTS_MAX):
             try:

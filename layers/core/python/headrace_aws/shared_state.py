@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from headrace.jobs.offers import Jobs
 
 HOLDER_BYTES = 8
-BATCHES_CALL_TIMEOUT_S = 3.0
+PATIENT_CALL_TIMEOUT_S = 3.0
+"""For what is larger than an inference's own reads, or cannot be answered without the store: files, batches, jobs, and
+requests under an Idempotency-Key. Their callers would rather wait than send it all again."""
 
 
 class SharedState:
@@ -43,6 +45,7 @@ class SharedState:
 
     def __init__(self, *, table: str, pepper_secret: str = "") -> None:
         self._table = StateTable(table)
+        self._patient = StateTable(table, timeout_s=PATIENT_CALL_TIMEOUT_S)
         self._caches = bool(pepper_secret)
         self._pepper = cache(lambda: read_pepper(pepper_secret))
         # The system's generator has no state that a snapshot could copy.
@@ -56,7 +59,7 @@ class SharedState:
 
     def take_failures(self) -> int:
         """How many calls of the table have failed since this was asked last."""
-        return self._table.take_failures()
+        return self._table.take_failures() + self._patient.take_failures()
 
     @cached_property
     def policy(self) -> Policy:
@@ -101,7 +104,7 @@ class SharedState:
         from headrace_aws.idempotency_table import IdempotencyTable  # noqa: PLC0415
 
         return Idempotency(
-            store=IdempotencyTable(self._table), wall=time.time, token=lambda: secrets.token_hex(HOLDER_BYTES)
+            store=IdempotencyTable(self._patient), wall=time.time, token=lambda: secrets.token_hex(HOLDER_BYTES)
         )
 
     def jobs(self, *, bucket: str, queue: str, loopback: bool = False) -> Jobs:
@@ -111,13 +114,13 @@ class SharedState:
         from headrace_aws.jobs_queue import JobsQueue  # noqa: PLC0415
         from headrace_aws.jobs_table import JobsTable  # noqa: PLC0415
 
-        records = JobsTable(self._table)
+        records = JobsTable(self._patient)
         return Jobs(
             records=records,
             lists=records,
             objects=JobsBucket(bucket, calls=BoundedCalls()),
             queue=JobsQueue(queue, calls=BoundedCalls()),
-            places=SlotsTable(self._table),
+            places=SlotsTable(self._patient),
             wall=time.time,
             sleep=time.sleep,
             random_bytes=secrets.token_bytes,
@@ -140,9 +143,7 @@ class SharedState:
         from headrace_aws.transform_jobs import TransformJobsOfBatches  # noqa: PLC0415
         from headrace_aws.uploads import Uploads  # noqa: PLC0415
 
-        # Documents and lists of them: larger than what an inference reads, and nobody's tokens wait for them.
-        table = StateTable(self._table.name, timeout_s=BATCHES_CALL_TIMEOUT_S)
-        files, records = FilesTable(table), BatchesTable(table)
+        files, records = FilesTable(self._patient), BatchesTable(self._patient)
         uploads = Uploads(inputs, calls=BoundedCalls(), kms_key=kms_key)
         return Batches(
             files=Files(

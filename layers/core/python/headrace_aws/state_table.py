@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace.errors import HeadraceError, StoreUnavailable
-from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.bounded_calls import BoundedCalls, read_timeout_step_s
 from headrace_aws.clients import client
 
 CALL_TIMEOUT_S = 0.3
@@ -126,7 +126,7 @@ class StateTable:
 
     @property
     def _client(self) -> Any:
-        return client("dynamodb", read_timeout_s=READ_TIMEOUT_S)
+        return client("dynamodb", read_timeout_s=read_timeout_step_s(self._timeout_s))
 
     def _call(self, action: str, **arguments: Any) -> Any:
         return self._named(action, TableName=self.name, **arguments)

@@ -7,6 +7,8 @@ the function might write, and both end when those do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import sleep
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +18,8 @@ from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.clients import presigner
 from headrace_aws.s3_calls import Refused, S3Calls, down
 
+CALL_TIMEOUT_S = 3.0
+"""A caller waits, and the gateway ends every request after 29 s: two actions with all of their attempts fit in."""
 FORM_LIFETIME_S = 900
 LINK_LIFETIME_S = 900
 _ENCRYPTION = "x-amz-server-side-encryption"
@@ -29,9 +33,11 @@ class Uploads:
     "Specifying server-side encryption with AWS KMS").
     """
 
-    def __init__(self, bucket: str, *, calls: BoundedCalls, kms_key: str = "") -> None:
+    def __init__(
+        self, bucket: str, *, calls: BoundedCalls, kms_key: str = "", pause: Callable[[float], None] = sleep
+    ) -> None:
         self._bucket = bucket
-        self._s3 = S3Calls(calls=calls)
+        self._s3 = S3Calls(calls=calls, pause=pause, timeout_s=CALL_TIMEOUT_S)
         self._encryption = {_ENCRYPTION: "aws:kms"} | ({_KEY_ID: kms_key} if kms_key else {})
 
     def invite(self, key: str, *, content_type: str, sizes: tuple[int, int], now: float) -> Invitation:

@@ -61,7 +61,7 @@ def through(data: bytes, kind: Format, *, zipped: bool = False) -> tuple[World, 
             scored = scorer.run(TENANT, BATCH, shard_of(row), until_s=until_s)
     assert runs > 3
     finisher = replace(world.finisher(), records=planning.records, store=planning.bucket)
-    assert finisher.run(TENANT, BATCH).state == "completed"
+    assert finisher.run(TENANT, BATCH, BATCH).state == "completed"
     return world, planning
 
 

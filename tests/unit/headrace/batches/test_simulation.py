@@ -147,7 +147,7 @@ class Fleet:
                     catalog=finisher.catalog, records=Mortal(self.world.table, self.fate), files=finisher.files,
                     notices=finisher.notices, store=mortal, bucket="batches", wall=self.world.clock,
                 )  # fmt: skip
-                return done.run(TENANT, BATCH).state
+                return done.run(TENANT, BATCH, self.world.batch.execution).state
         raise AssertionError("The batch never ends.")
 
 
@@ -229,7 +229,8 @@ def test_a_redrive_finishes_only_what_is_missing(seed: int) -> None:
     assert report["shards"]["unfinished_numbers"] == sorted(shard.number for shard in given_up)
     assert report["not_processed"] == sum(shard.records for shard in given_up)
     before = dict(world.store.objects)
-    world.table.move(world.batch, moved(world.batch, "in_progress", now=world.clock.now))
+    again = moved(world.batch, "in_progress", now=world.clock.now)
+    world.table.move(world.batch, replace(again, redrives=1, problems=()))
     for shard in given_up:
         fleet.score(shard)
     assert fleet.finish() == "completed"

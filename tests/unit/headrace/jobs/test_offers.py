@@ -357,6 +357,7 @@ def test_no_tenant_finds_anothers_job(desk: Desk) -> None:
     ("key_id", "scopes", "sees"),
     [
         ("key-1", {"invoke:sentiment"}, True),
+        ("key-1", {"read"}, False),
         ("key-2", {"invoke"}, True),
         ("key-2", {"invoke:sentiment"}, False),
         ("key-2", {"read"}, False),
@@ -404,6 +405,33 @@ def test_what_could_not_be_sent_was_not_accepted(desk: Desk) -> None:
     assert desk.counted == 0
     (job,) = desk.records.records.values()
     assert (job.state, job.code) == ("failed", "not_queued")
+
+
+def test_a_record_that_was_written_though_nobody_said_so_waits_for_nobody(desk: Desk) -> None:
+    """The write arrived and its answer did not: the caller heard 503, so no list may show a job that is queued."""
+
+    class Late:
+        def create(self, job: Job) -> None:
+            """Written, and not answered."""
+            desk.records.create(job)
+            raise StoreUnavailable("late")
+
+        def get(self, tenant: str, job_id: str) -> Job | None:
+            """As it is."""
+            return desk.records.get(tenant, job_id)
+
+        def move(self, before: Job, after: Job) -> bool:
+            """As it is."""
+            return desk.records.move(before, after)
+
+    with pytest.raises(StoreUnavailable):
+        offer(
+            replace(desk.jobs, records=Late()),
+            accept(gateway_event(), ACME, path="/v1/classifications"),
+            waiting_max=5,
+        )
+    (job,) = desk.records.records.values()
+    assert (desk.counted, job.state, job.code) == (0, "failed", "not_queued")
     # Had the message been sent after all, it would change nothing and tell nobody.
     desk.server.respond = _die
     assert desk.deliver(job) == Later(0.0)

@@ -39,14 +39,16 @@ START_TIMEOUT_S = 60
 NOTIFY_TIMEOUT_S = 60
 SCORE_MARGIN_S = 30.0
 """Before its time is up a scorer writes what it has and says that there is more."""
-WAIT_MIN_S, WAIT_MAX_S = 5, 300
-"""How long a paused shard waits without a function."""
+WAIT_MIN_S, WAIT_MAX_S = 30, 300
+"""How long a paused shard waits without a function. Each pause is a turn of its execution, whose history ends after
+25,000 events (Step Functions developer guide, "Quotas"): a day of the shortest pauses must fit."""
 EXECUTION_TIMEOUT_S = 86_400 + 3_600
 """A batch's day, and an hour to end it."""
 
-MAP, TRANSFORM = "map", "transform"
 TRANSFORM_RECORDS_MIN = 1_000_000
 """From here on instances of its own are worth their start (minutes), unless the endpoint declares another number."""
+TRANSFORM_RECORDS_MAX = 4_000_000
+"""The planner writes every request of a transform job: 70 µs for each record, of the 900 s that it has."""
 
 BATCHES_AT_ONCE_MAX = 20
 """Batches of one tenant that are not over: each takes executions and a place in what the endpoint has to spare."""

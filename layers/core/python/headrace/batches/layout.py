@@ -5,6 +5,7 @@
                                     /staged/<n>.jsonl          the records as lines, where the file itself is not lines
                                     /duplicates/<shard>.json   lines whose custom_id came before, where there are any
                                     /parts/<shard>/<start>     what was finished, each written once
+                                    /ends.json                 how far each shard was when its run was merged
                                     /transform/…               requests, and answers as SageMaker writes them
                                     /results.jsonl, /errors.jsonl, /report.json
 
@@ -67,6 +68,11 @@ def part_key(tenant: str, batch_id: str, shard: int, start: int) -> str:
     return f"{parts_prefix(tenant, batch_id, shard)}{start:016d}"
 
 
+def ends_key(tenant: str, batch_id: str, *, redrives: int = 0) -> str:
+    """How far each shard was when a run was merged: whoever merges it once more merges the same."""
+    return f"{folder(tenant, batch_id)}ends{f'-r{redrives}' if redrives else ''}.json"
+
+
 def transform_prefix(tenant: str, batch_id: str) -> str:
     """Where requests for a transform job lie, and its answers."""
     return f"{folder(tenant, batch_id)}transform/"
@@ -78,7 +84,7 @@ def results_key(tenant: str, batch_id: str) -> str:
 
 
 def errors_key(tenant: str, batch_id: str) -> str:
-    """Errors, a line each, in the order of the input."""
+    """Errors, a line each, in the order of the input (of a transform job: those that could not be asked come first)."""
     return f"{folder(tenant, batch_id)}errors.jsonl"
 
 

@@ -20,14 +20,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 
-from headrace.identity import INVOKE, Principal
+from headrace.identity import Principal
 
 BatchState = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "cancelling", "cancelled", "expired"
 ]
 OVER: frozenset[BatchState] = frozenset({"completed", "failed", "cancelled", "expired"})
-ENDING: frozenset[BatchState] = frozenset({"cancelling", "expired"})
-"""No record is begun any more."""
 
 Format = Literal["jsonl", "csv", "parquet", "manifest"]
 Method = Literal["map", "transform"]
@@ -40,6 +38,8 @@ KEPT_S = 30 * 86_400.0
 """How long record, report, results and errors can be read."""
 PROBLEMS_MAX = 20
 """Problems of the file as a whole that are told; each record's own are in the errors file, all of them."""
+END_MARK = "-end"
+"""Behind a run's name, and before a number: an execution that only ends what nothing else ends any more."""
 BATCH_PLAN = "batch"
 """The plan of `plans.yaml` whose tier, concurrency and rate every batch runs under; budgets stay the caller's."""
 
@@ -161,6 +161,10 @@ class Batch:
         """The name of its execution: the same for the same run, so that starting it twice starts it once."""
         return self.batch_id if not self.redrives else f"{self.batch_id}-r{self.redrives}"
 
+    def ran_as(self, execution: str) -> bool:
+        """Whether an execution belongs to the present run: it works the batch off, or was begun to end it."""
+        return execution == self.execution or execution.startswith(f"{self.execution}{END_MARK}")
+
 
 def new_id(random_bytes: Callable[[int], bytes]) -> str:
     """An id that cannot be guessed."""
@@ -187,7 +191,8 @@ def is_id(text: str) -> bool:
 def may_see(batch: Batch, principal: Principal) -> bool:
     """Whether a caller may know of the batch: its tenant's keys for every model, and the very key that it came from."""
     own = dict(batch.caller).get("key_id", "")
-    return batch.tenant == principal.tenant and (INVOKE in principal.scopes or own == principal.key_id)
+    may = principal.owns(own) and principal.may_invoke(batch.options.endpoint)
+    return batch.tenant == principal.tenant and may
 
 
 def moved(batch: Batch, state: BatchState, *, now: float) -> Batch:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Literal, Protocol
 
 from headrace.batches.states import KEPT_S, Format
-from headrace.identity import INVOKE, Principal
+from headrace.identity import Principal
 
 Purpose = Literal["batch", "batch_output"]
 """In OpenAI's words: a batch's input, and its results, errors or report."""
@@ -23,6 +23,8 @@ OutputKind = Literal["results", "errors"]
 
 ID_BYTES = 16
 NAME_MAX_CHARS = 255
+DROPS_KEY_ID = "drops"
+"""What stands where a credential would be named, for a file that was put under a tenant's incoming prefix."""
 SAFE_NAME_MAX_CHARS = 100
 
 _ID = re.compile(r"file_[A-Za-z0-9_-]{22}")
@@ -61,6 +63,11 @@ class File:
     size: int = 0
     state: FileState = "ready"
     key_id: str = ""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether its object was put there by somebody else: its name is theirs, and may hold another file by now."""
+        return self.key_id == DROPS_KEY_ID and self.purpose == "batch"
 
     @property
     def expires_at(self) -> float:
@@ -162,7 +169,7 @@ def is_id(text: str) -> bool:
 
 def may_see(file: File, principal: Principal) -> bool:
     """Whether a caller may know of the file: its tenant's keys for every model, and the very key that it came from."""
-    return file.tenant == principal.tenant and (INVOKE in principal.scopes or file.key_id == principal.key_id)
+    return file.tenant == principal.tenant and principal.owns(file.key_id)
 
 
 def format_of(filename: str) -> tuple[Format | None, bool]:

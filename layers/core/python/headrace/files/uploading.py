@@ -144,18 +144,21 @@ def read(files: Files, file: File) -> bytes | str:
 def forget(files: Files, principal: Principal, file_id: str) -> File:
     """Delete the caller's file. A batch that works on it goes on: it holds on to the version.
 
+    Of one that was dropped the record goes; the object is whose who put it there.
+
     Raises:
         UnknownTarget: this caller has no such file.
         StoreUnavailable: it may be there in part; asking again ends it.
     """
     file = look(files, principal, file_id)
-    files.contents.remove(file)
+    if not file.dropped:
+        files.contents.remove(file)
     files.records.delete(file)
     return file
 
 
 def _new(files: Files, principal: Principal, *, filename: str, purpose: str) -> File:
-    if not any(scope == INVOKE or scope.startswith(f"{INVOKE}:") for scope in principal.scopes):
+    if not principal.invokes:
         raise Forbidden(f"This caller lacks the scope {INVOKE}, or {INVOKE}:<model>.")
     if purpose != PURPOSE:
         raise InvalidRequest(f"purpose must be {PURPOSE}.", code="wrong_purpose", field="purpose")

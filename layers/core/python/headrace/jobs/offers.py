@@ -122,13 +122,10 @@ def offer(jobs: Jobs, request: JobRequest, *, waiting_max: int, webhook: str = "
     try:
         jobs.objects.write_once(request_key(job.tenant, job.job_id), dump_request(request))
         jobs.records.create(job)
-    except StoreUnavailable:
-        free_place(jobs.places, job)
-        raise
-    try:
         jobs.queue.send(job.tenant, job.job_id)
     except StoreUnavailable:
-        # The caller is told that it was not accepted: neither the list nor a message that came through says otherwise.
+        # The caller is told that it was not accepted. A record or a message that came through all the same must not
+        # say otherwise.
         with suppress(StoreUnavailable):
             jobs.records.move(job, replace(job, state="failed", code=NOT_QUEUED, ended_at=jobs.wall(), told=True))
         free_place(jobs.places, job)

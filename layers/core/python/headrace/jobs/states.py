@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from headrace.admission.shelf import Shelf
-from headrace.identity import INVOKE, Principal
+from headrace.identity import Principal
 from headrace.plans import Plan
 
 JobState = Literal["queued", "running", "sent", "done", "failed", "expired", "cancelled"]
@@ -186,7 +186,7 @@ def may_see(job: Job, principal: Principal) -> bool:
 
     Another key of the tenant may be for one model, or for reading only, and the answer is a model's.
     """
-    return job.tenant == principal.tenant and (INVOKE in principal.scopes or job.key_id == principal.key_id)
+    return job.tenant == principal.tenant and principal.owns(job.key_id)
 
 
 def is_id(text: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 
 from headrace.batches.finishing.merging import lines_in
-from headrace.batches.layout import part_key, plan_key, results_key
+from headrace.batches.layout import ends_key, part_key, plan_key, results_key
 from headrace.batches.planning.planned import dump_plan
 from headrace.batches.planning.transform import bad_key, map_key, output_key
 from headrace.batches.reading.records import Bad
@@ -16,13 +18,16 @@ from headrace.batches.scoring.answering import dump_slips, error_line
 from headrace.batches.scoring.asking import Ask
 from headrace.batches.states import Counts, Problem, moved
 from headrace.errors import StoreUnavailable, UnknownTarget
+from headrace.fakes.batches import FakeBatchTable, FakeObjects, FakeSink
+from headrace.fakes.files import FakeFileTable
+from headrace.fakes.notices import FakeNotices
 from headrace.files.files import output_id
 from tests.unit.headrace.batches.world import BATCH, TENANT, World, label_of, tweets
 
 
 def finish(world: World) -> str:
     """The end state."""
-    return world.finisher().run(TENANT, BATCH).state
+    return world.finisher().run(TENANT, BATCH, world.batch.execution).state
 
 
 def test_a_whole_batch_is_completed_and_told() -> None:
@@ -30,7 +35,7 @@ def test_a_whole_batch_is_completed_and_told() -> None:
     world = World([*tweets(20), b"broken"], per_shard=10)
     world.score_all()
     world.clock.now += 10
-    end = world.finisher().run(TENANT, BATCH)
+    end = world.finisher().run(TENANT, BATCH, BATCH)
     batch = world.batch
     assert end.state == batch.state == "completed"
     assert batch.counts == Counts(21, 20, 1, 0)
@@ -135,7 +140,119 @@ def test_a_batch_that_is_not_there_cannot_be_ended() -> None:
     world = World(tweets(1))
     world.table.batches.clear()
     with pytest.raises(UnknownTarget):
-        finish(world)
+        world.finisher().run(TENANT, BATCH, BATCH)
+
+
+@dataclass
+class Meanwhile(FakeObjects):
+    """A bucket in which something happens just before a file is begun."""
+
+    happens: Callable[[], object] = bool
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[FakeSink]:
+        """Once."""
+        happens, self.happens = self.happens, bool
+        happens()
+        with FakeObjects.writer(self, key) as sink:
+            yield sink
+
+
+def half_done() -> World:
+    """A batch of two shards, the first of which is done."""
+    world = World(tweets(20), per_shard=10)
+    world.store = Meanwhile(world.store.objects)
+    world.scorer().run(TENANT, BATCH, world.shards[0], until_s=world.clock.now + 900)
+    return world
+
+
+def test_a_part_that_comes_while_a_run_is_merged_waits_for_the_redrive() -> None:
+    """What is merged is settled first: whoever merges the run again merges the same, whatever came meanwhile."""
+    world = half_done()
+    down = FakeNotices(down=True)
+    with pytest.raises(StoreUnavailable):
+        replace(world.finisher(), files=FakeFileTable(down=True), notices=down).run(TENANT, BATCH, BATCH)
+    first = world.store.objects[results_key(TENANT, BATCH)]
+    late = replace(world.batch, state="in_progress")
+    world.scorer(records=FakeBatchTable({(TENANT, BATCH): late})).run(
+        TENANT, BATCH, world.shards[1], until_s=world.clock.now + 900
+    )
+    assert finish(world) == "failed"
+    assert world.store.objects[results_key(TENANT, BATCH)] == first
+    assert (world.batch.counts.results, world.report()["results"]) == (10, 10)
+    world.table.batches[TENANT, BATCH] = replace(world.batch, state="in_progress", redrives=1, problems=())
+    assert finish(world) == "completed"
+    assert len(world.results()) == 20
+
+
+def test_two_ends_at_once_come_to_the_same() -> None:
+    """One overtakes the other while a scorer adds a part: the file that is written last is still the one counted."""
+    world = half_done()
+    late = replace(world.batch, state="in_progress")
+    late_scorer = world.scorer(records=FakeBatchTable({(TENANT, BATCH): late}))
+
+    def overtaken() -> None:
+        late_scorer.run(TENANT, BATCH, world.shards[1], until_s=world.clock.now + 900)
+        assert world.finisher().run(TENANT, BATCH, BATCH).event["results"] == 10
+
+    assert isinstance(world.store, Meanwhile)
+    world.store.happens = overtaken
+    assert world.finisher().run(TENANT, BATCH, BATCH).event["results"] == 10
+    assert len(world.results()) == world.batch.counts.results == world.report()["results"] == 10
+
+
+def test_an_end_that_comes_late_leaves_a_redriven_batch_alone() -> None:
+    """Finish is tried again after the record had moved, and the caller has redriven it meanwhile."""
+    world = half_done()
+    with pytest.raises(StoreUnavailable):
+        replace(world.finisher(), notices=FakeNotices(down=True)).run(TENANT, BATCH, BATCH)
+    redriven = replace(moved(world.batch, "in_progress", now=world.clock.now), redrives=1, problems=())
+    world.table.batches[TENANT, BATCH] = redriven
+    end = world.finisher().run(TENANT, BATCH, BATCH)
+    assert (end.state, end.incomplete, end.event["results"]) == ("failed", True, 10)
+    assert world.batch == redriven
+    assert not world.notices.sent
+
+
+def test_an_end_that_is_overtaken_by_a_redrive_writes_nothing() -> None:
+    """Its files would be those of the run before, and its record another run's."""
+    world = half_done()
+
+    def redriven() -> None:
+        world.table.batches[TENANT, BATCH] = replace(world.batch, state="in_progress", redrives=1)
+
+    assert isinstance(world.store, Meanwhile)
+    world.store.happens = redriven
+    assert world.finisher().run(TENANT, BATCH, BATCH).state == "failed"
+    assert results_key(TENANT, BATCH) not in world.store.objects
+    assert (world.batch.state, world.batch.redrives) == ("in_progress", 1)
+
+
+def test_who_ends_what_nothing_else_ends_belongs_to_the_run() -> None:
+    """An execution of another name may end the present run, and none of another run."""
+    world = half_done()
+    batch = replace(world.batch, redrives=1)
+    assert [name for name in (BATCH, f"{BATCH}-r1", f"{BATCH}-r1-end3", f"{BATCH}-end1", f"{BATCH}-r10") if
+            batch.ran_as(name)] == [f"{BATCH}-r1", f"{BATCH}-r1-end3"]  # fmt: skip
+
+
+def test_a_part_that_lies_about_its_lines_is_told() -> None:
+    """Also in a shard that is not finished: a report that adds up counts lines on both sides."""
+    world = World(tweets(20), per_shard=20)
+    world.scorer().run(TENANT, BATCH, world.shards[0], until_s=world.clock.now + 900)
+    key = part_key(TENANT, BATCH, 0, 0)
+    body = world.store.objects[key]
+    lies = [(b'"results":20', b'"results":19'), (f'"end":{world.shards[0].end}'.encode(), b'"end":7')]
+    for said, lie in lies:
+        assert said in body
+        world.store.objects[key] = body.replace(said, lie)
+        world.table.batches[TENANT, BATCH] = replace(world.batch, state="in_progress", redrives=1, problems=())
+        world.store.objects.pop(ends_key(TENANT, BATCH, redrives=1), None)
+        shards = (replace(world.shards[0], records=5 if b"end" in said else 20),)
+        world.store.write(plan_key(TENANT, BATCH), dump_plan(replace(world.planned, shards=shards)))
+        assert finish(world) == "failed"
+        assert "records_do_not_add_up" in [problem.code for problem in world.batch.problems]
+        assert not world.report()["adds_up"]
 
 
 def answer_line(texts: list[str]) -> bytes:
@@ -196,7 +313,7 @@ def test_a_transform_job_that_failed_leaves_its_work_to_the_map() -> None:
     world = transformed()
     del world.store.objects[output_key(TENANT, BATCH, 1)]
     assert finish(world) == "failed"
-    world.table.batches[TENANT, BATCH] = replace(world.batch, state="in_progress", problems=())
+    world.table.batches[TENANT, BATCH] = replace(world.batch, state="in_progress", redrives=1, problems=())
     world.score_all()
     assert finish(world) == "completed"
     assert world.report()["method"]["used"] == "map"

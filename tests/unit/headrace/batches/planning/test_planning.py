@@ -17,6 +17,7 @@ from headrace.batches.bounds import (
     RECORDS_MAX,
     SHARD_RECORDS_MAX,
     SHARDS_MAX,
+    TRANSFORM_RECORDS_MAX,
     TRANSFORM_RECORDS_MIN,
 )
 from headrace.batches.layout import duplicates_key, plan_key, shards_key, staged_key
@@ -118,12 +119,12 @@ def test_a_file_of_rows(world: World) -> None:
 def test_compressed_text_is_staged(world: World) -> None:
     """What scorers read is the text, in the batch's own folder."""
     text = rows(5)
-    world.upload(gzip.compress(text[:50]) + gzip.compress(text[50:]), gzip=True)
+    world.upload(gzip.compress(text[:50], mtime=0) + gzip.compress(text[50:]), gzip=True)
     world.plan()
     assert world.bucket.objects[staged_key(TENANT, BATCH)] == text
     assert world.planned.lines == Lines("jsonl", staged=True, size=len(text))
     assert len(world.found()) == 5
-    world.upload(gzip.compress(b"id,text\n1,a\n"), "csv", gzip=True)
+    world.upload(gzip.compress(b"id,text\n1,a\n", mtime=0), "csv", gzip=True)
     world.bucket.objects.clear()
     world.plan()
     assert [record.custom_id for record in world.found()] == ["1"]
@@ -149,7 +150,7 @@ def test_manifests_in_every_form(world: World, *, compress: bool) -> None:
     ]
     for form in forms:
         world.bucket.objects.clear()
-        data = gzip.compress(form) if compress else form
+        data = gzip.compress(form, mtime=0) if compress else form
         world.upload(data, "manifest", gzip=compress, endpoint="detection", url="/v1/detections")
         assert world.plan().method == "map"
         (record,) = world.found()
@@ -176,9 +177,13 @@ def test_manifests_in_every_form(world: World, *, compress: bool) -> None:
         (b"i\0d,text\n1,a\n", {"format": "csv"}, "not_utf8_header"),
         ("id,text\n1,a\n".encode("utf-16"), {"format": "csv"}, "not_utf8"),
         ('{"input": "a"}\n'.encode("utf-16"), {}, "not_utf8"),
+        (gzip.compress(rows(9), mtime=0), {}, "wrong_format"),
+        (gzip.compress(gzip.compress(rows(9)), mtime=0), {"gzip": True}, "wrong_format"),
+        (b"PAR1\x15\x04\x15", {}, "wrong_format"),
+        (b"PK\x03\x04sheet", {"format": "csv"}, "wrong_format"),
         (b"no gzip", {"gzip": True}, "gzip_invalid"),
-        (gzip.compress(rows(9))[:-4], {"gzip": True}, "gzip_truncated"),
-        (gzip.compress(bytes(1 << 26)), {"gzip": True}, "gzip_bomb"),
+        (gzip.compress(rows(9), mtime=0)[:-4], {"gzip": True}, "gzip_truncated"),
+        (gzip.compress(bytes(1 << 26), mtime=0), {"gzip": True}, "gzip_bomb"),
         (b'[{"prefix": "s3://inputs/tenants/other/"}, "a"]', {"format": "manifest"}, "manifest_forbidden"),
         (b'[{"prefix": "s3://inputs/tenants/acme/"}]', {"format": "manifest"}, "empty_file"),
     ],
@@ -230,6 +235,14 @@ def test_more_records_than_a_file_may_have() -> None:
     with pytest.raises(Unusable) as caught:
         list(cut(entries, start=0, line=1, seen=FakeSeenIds(), bytes_min=2, total_max=4))
     assert (caught.value.code, caught.value.line) == ("too_many_records", 6)
+
+
+def test_more_blank_lines_than_a_file_may_have() -> None:
+    """Each takes its time: a file of nothing else would keep the planner busy for hours."""
+    entries = ((end, 1, True, None) for end in range(1, 100))
+    with pytest.raises(Unusable) as caught:
+        list(cut(entries, start=0, line=1, seen=FakeSeenIds(), bytes_min=2, total_max=4))
+    assert (caught.value.code, caught.value.line) == ("too_many_blank_lines", 5)
 
 
 # Cutting
@@ -316,7 +329,7 @@ def test_a_crash_anywhere_changes_nothing(catalog: Catalog, format: str) -> None
 
     def prepared() -> World:
         world = World(catalog)
-        world.upload(gzip.compress(text) if format == "gzip" else text, gzip=format == "gzip")
+        world.upload(gzip.compress(text, mtime=0) if format == "gzip" else text, gzip=format == "gzip")
         return world
 
     calm = prepared()
@@ -404,6 +417,24 @@ def test_another_run_may_win(world: World) -> None:
     assert world.batch.revision == batch.revision + 1
 
 
+@dataclass
+class _Quicker(FakeObjects):
+    """A bucket in which somebody else's plan is always there first."""
+
+    def write_once(self, key: str, body: bytes) -> bool:
+        """Find it."""
+        self.objects[key] = dump_plan(replace(load_plan(body), reason="Another run's."))
+        return False
+
+
+def test_the_plan_that_stands_is_the_one_that_counts(world: World) -> None:
+    """Two runs may choose otherwise, when the endpoint went away in between: scorers and the end read what stands."""
+    world.bucket = _Quicker()
+    world.upload(rows(3))
+    assert world.plan().method == "map"
+    assert world.batch.reason == world.planned.reason == "Another run's."
+
+
 def test_a_store_that_is_down_fails_the_run_and_not_the_batch(world: World) -> None:
     """The state machine tries again."""
     world.upload(rows(3))
@@ -478,6 +509,9 @@ def test_the_method_says_why(sentiment: Endpoint, detection: Endpoint) -> None:
     for undeclared in (None, BatchRules()):
         assert choice(TRANSFORM_RECORDS_MIN - 1, "auto", replace(sentiment, batch=undeclared)) == "map"
         assert choice(TRANSFORM_RECORDS_MIN, "auto", replace(sentiment, batch=undeclared)) == "transform"
+    for asked in ("auto", "transform"):
+        assert choice(TRANSFORM_RECORDS_MAX, asked, rules) == "transform"
+        assert choice(TRANSFORM_RECORDS_MAX + 1, asked, rules) == "map"
     assert choice(10_000_000, "transform", detection) == "map"
     assert choice(10_000_000, "transform", replace(rules, versions=rules.versions[1:])) == "map"
 

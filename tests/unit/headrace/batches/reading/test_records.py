@@ -159,6 +159,15 @@ def test_rows_become_bodies_by_the_columns_of_their_task(sentiment: Endpoint, de
     assert record == Record(1, 4, None, {"inputs": [tensor]}, "", openai=False)
 
 
+def test_a_quote_that_is_never_closed_says_what_it_took(sentiment: Endpoint) -> None:
+    """The rows behind it are gone with it: one error stands for all of them, and says which."""
+    data = b'1,a\n"2,b\n3,c\n4,d\n'
+    _, bad = read_records([data], lines=csv_lines(["id", "text"], sentiment), start=0, line=2)
+    assert isinstance(bad, Bad)
+    assert (bad.line, bad.code, bad.lines) == (3, "csv_invalid", 3)
+    assert bad.message.endswith("It takes lines 3 to 5.")
+
+
 def test_bad_rows_say_why(sentiment: Endpoint, detection: Endpoint) -> None:
     """Too few cells, too many, an id that is too long, a cell that is no number."""
     lines = csv_lines(["id", "text"], sentiment)

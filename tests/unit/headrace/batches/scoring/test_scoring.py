@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +10,19 @@ from typing import Any
 
 import pytest
 
-from headrace.batches.bounds import PART_BYTES_MAX, RECORD_ATTEMPTS_MAX, SCORE_MARGIN_S
+from headrace.batches.bounds import (
+    EXECUTION_TIMEOUT_S,
+    PART_BYTES_MAX,
+    RECORD_ATTEMPTS_MAX,
+    SCORE_MARGIN_S,
+    WAIT_MIN_S,
+)
 from headrace.batches.scoring import window
 from headrace.batches.scoring.fates import Again, Failed, Fate, Hold, Split, fate_of
 from headrace.batches.scoring.parts import walk
 from headrace.batches.scoring.posing import LANE
 from headrace.batches.scoring.scorer import Scored
+from headrace.batches.scoring.shard_run import HELD_S
 from headrace.batches.states import AGE_MAX_S, Batch, Counts, Options, moved
 from headrace.errors import (
     DeadlineTooShort,
@@ -44,7 +52,7 @@ def run(world: World, *, seconds: float = 900.0, **changes: Any) -> Scored:
 def finished(world: World) -> World:
     """The world, its batch ended."""
     world.score_all()
-    world.finisher().run(TENANT, BATCH)
+    world.finisher().run(TENANT, BATCH, BATCH)
     return world
 
 
@@ -93,7 +101,7 @@ def test_several_requests_are_in_flight_and_results_keep_their_order() -> None:
             """Nothing."""
 
     assert run(world, askers=Kept).state == "done"
-    world.finisher().run(TENANT, BATCH)
+    world.finisher().run(TENANT, BATCH, BATCH)
     assert most > 1
     assert [row["line"] for row in world.results()] == list(range(1, 601))
 
@@ -178,7 +186,7 @@ def test_a_cancelled_batch_stops_within_seconds_and_keeps_what_is_finished() -> 
     assert scored.state == "stopped"
     assert scored.at > 0
     assert world.clock.now - began < 8
-    end = world.finisher().run(TENANT, BATCH)
+    end = world.finisher().run(TENANT, BATCH, BATCH)
     assert end.state == "cancelled"
     report = world.report()
     assert report["results"] == len(world.results()) > 0
@@ -190,7 +198,7 @@ def test_a_batch_past_its_day_is_ended() -> None:
     world = World(tweets(10))
     world.clock.now += AGE_MAX_S + 1
     assert run(world).state == "stopped"
-    assert world.finisher().run(TENANT, BATCH).state == "expired"
+    assert world.finisher().run(TENANT, BATCH, BATCH).state == "expired"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +299,7 @@ def test_images_are_read_beside_the_asking() -> None:
         return read
 
     assert run(world, images=load).state == "done"
-    world.finisher().run(TENANT, BATCH)
+    world.finisher().run(TENANT, BATCH, BATCH)
     assert [row["result"]["detections"][0]["label"] for row in world.results()] == ["cat"] * 29
     assert [row["error"]["code"] for row in world.errors()] == ["object_not_found"]
 
@@ -372,3 +380,52 @@ def test_a_record_is_never_changed_by_scoring() -> None:
     before: Batch = replace(world.batch)
     run(world)
     assert world.batch == before
+
+
+def test_a_number_that_is_too_large_for_a_float_is_its_records_error() -> None:
+    """JSON's integers have no end, Python's neither: such a record must not take its shard with it."""
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    lines = [
+        json.dumps({"image": {"base64": image}, name: 10**390}).encode() for name in ("threshold", "max_detections")
+    ]
+    world = finished(World(lines, options=Options("detection", "/v1/detections")))
+    assert [(row["error"]["code"], row["error"]["field"]) for row in world.errors()] == [
+        ("invalid_body", "threshold"), ("invalid_body", "max_detections")
+    ]  # fmt: skip
+
+
+def test_a_record_that_breaks_us_costs_itself() -> None:
+    """Whatever we did not think of: one error that says so, and every other record is served."""
+
+    def images(_tenant: str, _endpoint: Any) -> Callable[[str], bytes]:
+        def load(_: str) -> bytes:
+            raise ZeroDivisionError
+
+        return load
+
+    world = World([b'{"s3": "s3://inputs/tenants/acme/a.jpg"}'], options=Options("detection", "/v1/detections"))
+    assert run(world, images=images).state == "done"
+    world.finisher().run(TENANT, BATCH, BATCH)
+    assert [row["error"]["code"] for row in world.errors()] == ["record_unreadable"]
+
+
+def test_an_answer_that_makes_no_line_is_the_endpoints_fault() -> None:
+    """It is asked for again, and given up like any other fault: the shard goes on."""
+
+    def respond(invocation: Invocation[list[Any]]) -> Outcome:
+        seconds, answer = model(invocation)
+        if isinstance(answer, InferenceResponse):
+            answer = replace(answer, parameters={"share": float("nan")})
+        return seconds, answer
+
+    inputs = [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["fine"]}]
+    lines = [json.dumps({"custom_id": "a", "inputs": inputs}).encode()]
+    world = finished(World(lines, options=Options("sentiment", "/v2/models/sentiment/infer"), respond=respond))
+    assert [row["error"]["code"] for row in world.errors()] == ["attempt_failed"]
+    assert world.batch.state == "completed"
+
+
+def test_a_day_of_pauses_fits_the_history_of_an_execution() -> None:
+    """A turn of Score, Choice and Wait is nine events, and an execution ends at 25,000 (Step Functions, "Quotas")."""
+    turns = EXECUTION_TIMEOUT_S / (HELD_S + WAIT_MIN_S)
+    assert 9 * turns < 25_000

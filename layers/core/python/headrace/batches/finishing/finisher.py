@@ -1,18 +1,20 @@
 """Finishing: parts become files, the numbers are held against the plan, and the batch's record says how it ended.
 
-Everything here may run twice, for whoever runs it may be killed between any two steps: files are written in the place
-of the same files, the record moves only from what was read, and the end may be told again.
+Everything here may run twice, and twice at once, for whoever runs it may be killed between any two steps: the same
+files are written in the place of the same files, the record moves only from what was read, and the end may be told
+again. A run that comes late leaves alone what was redriven since: that is another run's to end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from headrace.batches import layout
 from headrace.batches.finishing.estimate import estimate
-from headrace.batches.finishing.merging import Merged, merge
+from headrace.batches.finishing.merging import Merged, ends, merge
 from headrace.batches.finishing.report import event_of, report_of
 from headrace.batches.finishing.transform_answers import TransformAnswers
 from headrace.batches.planning.planned import Planned, load_plan
@@ -73,24 +75,29 @@ class Finisher:
     bucket: str
     wall: Callable[[], float]
 
-    def run(self, tenant: str, batch_id: str) -> Finished:
-        """End a batch as far as it has come.
+    def run(self, tenant: str, batch_id: str, execution: str) -> Finished:
+        """End a batch's run, called `execution`, as far as it has come.
 
         Raises:
             UnknownTarget: there is no such batch.
             StoreUnavailable: something could not be read or written; running it again goes on.
         """
         batch = self._get(tenant, batch_id)
-        if not _settled(batch):
-            batch = self._end(batch)
+        if batch.ran_as(execution) and batch.state not in OVER:
+            with suppress(_Superseded):
+                self._end(batch)
+            batch = self._get(tenant, batch_id)
+        if not batch.ran_as(execution):
+            # Only a run that failed is redriven.
+            return Finished("failed", event_of(replace(batch, state="failed")), incomplete=True)
         self.notices.send(tenant, "batch", batch_id)
         return Finished(batch.state, event_of(batch), incomplete=_ours(batch))
 
-    def _end(self, batch: Batch) -> Batch:
+    def _end(self, batch: Batch) -> None:
         if batch.state in {"validating", "in_progress"}:
             batch = self._moved(batch, lambda now, at: moved(now, "finalizing", now=at))
-            if _settled(batch):
-                return batch
+            if batch.state in OVER:
+                return
         body = self.store.read(layout.plan_key(batch.tenant, batch.batch_id))
         planned = None if body is None else load_plan(body)
         merged, method = (Merged(), batch.method) if planned is None else self._merge(batch, planned)
@@ -104,7 +111,7 @@ class Finisher:
         if endpoint is not None:
             seconds = after.ended_at - (after.started_at or after.created_at)
             told = estimate(
-                replace(merged.counts, total=merged.counts.total),
+                merged.counts,
                 seconds=seconds,
                 endpoint=endpoint,
                 items_max=items_max_of(endpoint),
@@ -114,18 +121,25 @@ class Finisher:
         for file in files:
             if file is not None:
                 self.files.put(file)
-        return self._moved(batch, over)
+        self._moved(batch, over)
 
     def _merge(self, batch: Batch, planned: Planned) -> tuple[Merged, str]:
         tenant, batch_id = batch.tenant, batch.batch_id
         answers = TransformAnswers(self.store, self.catalog, batch, planned)
+        chains = None
+        if not answers.whole():
+            key = layout.ends_key(tenant, batch_id, redrives=batch.redrives)
+            chains = ends(self.store, tenant, batch_id, planned.shards, key=key)
         with (
             self.store.writer(layout.results_key(tenant, batch_id)) as results,
             self.store.writer(layout.errors_key(tenant, batch_id)) as errors,
         ):
-            if answers.whole():
-                return answers.merge(results=results, errors=errors), "transform"
-            return merge(self.store, tenant, batch_id, planned.shards, results=results, errors=errors), "map"
+            if chains is None:
+                merged = answers.merge(results=results, errors=errors)
+            else:
+                merged = merge(self.store, chains, planned.shards, results=results, errors=errors)
+            self._check_run(batch, self._get(tenant, batch_id))
+        return merged, "transform" if chains is None else "map"
 
     def _file(self, batch: Batch, kind: OutputKind, size: int) -> File | None:
         if not size:
@@ -156,9 +170,14 @@ class Finisher:
             if self.records.move(batch, after):
                 return after
             batch = self._get(batch.tenant, batch.batch_id)
-            if _settled(batch) or batch.state == after.state:
+            self._check_run(after, batch)
+            if batch.state in OVER or batch.state == after.state:
                 return batch
         raise StoreUnavailable("The batch's record is moved by others: try again.")
+
+    def _check_run(self, mine: Batch, now: Batch) -> None:
+        if now.redrives != mine.redrives:
+            raise _Superseded
 
 
 def _ours(batch: Batch) -> bool:
@@ -166,11 +185,8 @@ def _ours(batch: Batch) -> bool:
     return batch.state == "failed" and (batch.shards > 0 or NOT_PLANNED in batch.problems)
 
 
-def _settled(batch: Batch) -> bool:
-    """Whether a batch has been ended for good: what was cancelled or expired has its counts only when it was merged."""
-    if batch.state in {"cancelled", "expired"}:
-        return bool(batch.counts.total or batch.output_file_id or batch.finalizing_at)
-    return batch.state in OVER
+class _Superseded(Exception):
+    """The batch was redriven meanwhile."""
 
 
 def _over(

@@ -1,20 +1,29 @@
 """From parts to files: results and errors in the order of the input, streamed, and counted line by line.
 
 What is counted here is the lines themselves, not what headers say of them: the plan's numbers are held against these.
+
+How far each shard is gets written down before anything is merged, once per run. A scorer that comes late may still
+write a part, and two may merge at once: they all merge the same, so it does not matter whose files are the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from headrace.batches.layout import Shard
 from headrace.batches.scoring.parts import Chain, PartStore, walk
 from headrace.batches.states import Counts
-from headrace.batches.storage import CHUNK_BYTES, Sink
+from headrace.batches.storage import CHUNK_BYTES, Objects, Sink
 from headrace.errors import StoreUnavailable
 
 LF = b"\n"
+
+
+class MergeStore(PartStore, Objects, Protocol):
+    """The bucket of batches."""
 
 
 @dataclass(slots=True)
@@ -47,7 +56,8 @@ class Tally:
 class Merged:
     """What a merge found: lines written, how many results came from stand-ins, shards that are not whole.
 
-    `wrong` are shards whose parts are all there and hold another number of records than the plan says.
+    `wrong` are shards whose parts hold another number of lines than they say, or than the plan says: another one when
+    they are all there, more when they are not.
     """
 
     results: int = 0
@@ -65,24 +75,40 @@ class Merged:
         return Counts(self.results + self.errors, self.results, self.errors, self.degraded)
 
 
-def merge(
-    store: PartStore, tenant: str, batch_id: str, shards: tuple[Shard, ...], *, results: Sink, errors: Sink
-) -> Merged:
+def ends(store: MergeStore, tenant: str, batch_id: str, shards: Sequence[Shard], *, key: str) -> list[Chain]:
+    """The shards' chains as they are to be merged: as they are now, or were when `key` was first written.
+
+    Raises:
+        StoreUnavailable: they could not be read, or not written down.
+    """
+    chains = [walk(store, tenant, batch_id, shard) for shard in shards]
+    if store.write_once(key, json.dumps([chain.at for chain in chains], separators=(",", ":")).encode()):
+        return chains
+    body = store.read(key)
+    if body is None:
+        raise StoreUnavailable("It could not be read how far the shards were.")
+    return [chain.until(shard, end) for chain, shard, end in zip(chains, shards, json.loads(body), strict=True)]
+
+
+def merge(store: PartStore, chains: Sequence[Chain], shards: Sequence[Shard], *, results: Sink, errors: Sink) -> Merged:
     """Write every part's lines, shard after shard.
 
     Raises:
         StoreUnavailable: a part could not be read, or is not what its header says.
     """
     good, bad, merged = Tally(results), Tally(errors), Merged()
-    for shard in shards:
-        before = good.lines + bad.lines
-        chain = walk(store, tenant, batch_id, shard)
+    for chain, shard in zip(chains, shards, strict=True):
+        before = good.lines, bad.lines
         _copy(store, chain, good, bad)
+        found, failed = good.lines - before[0], bad.lines - before[1]
         merged.parts += len(chain.parts)
         merged.degraded += chain.counts.degraded
-        if not chain.done(shard):
+        done = chain.done(shard)
+        if not done:
             merged.missing.append(shard.number)
-        elif good.lines + bad.lines - before != shard.records:
+        as_told = (found, failed) == (chain.counts.results, chain.counts.errors)
+        as_planned = found + failed == shard.records if done else found + failed <= shard.records
+        if not (as_told and as_planned):
             merged.wrong.append(shard.number)
     good.flush()
     bad.flush()

@@ -1,7 +1,7 @@
 """What a transform job answered, read back beside the list of whose requests they were.
 
-Answers come as lines in the order of the requests, one file per shard. An answer that is not one is an error of its
-records; a file that is missing, or too short, means that the job did not do its work, and the map's parts count.
+Answers come as lines in the order of the requests, one file per shard. An answer that is none, or is missing, is an
+error of its records; a file that is missing means that the job did not do its work, and the map's parts count.
 """
 
 from __future__ import annotations

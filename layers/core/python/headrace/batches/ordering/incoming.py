@@ -20,15 +20,13 @@ from headrace.batches.ordering.offers import Batches, caller_of, check_open, sta
 from headrace.batches.ordering.orders import Order, format_for, options_of
 from headrace.batches.states import Batch, Format, Options, Problem, Source, id_of_object, moved
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, PayloadTooLarge, StoreUnavailable, UnknownTarget
-from headrace.files.files import File, Stored, format_of
+from headrace.files.files import DROPS_KEY_ID, File, Stored, format_of
 from headrace.files.files import id_of_object as file_id_of_object
 from headrace.identity import Principal, is_tenant
 
 INCOMING = "incoming"
 """The folder below a tenant's prefix; events of other keys start nothing."""
 METADATA_PREFIX = "headrace-"
-DROPS_KEY_ID = "drops"
-"""What stands where a credential would be named."""
 
 _KEY = re.compile(rf"tenants/(?P<tenant>[^/]+)/{INCOMING}/(?P<endpoint>[^/]+)/(?P<name>.*[^/])", re.DOTALL)
 _FORMATS: dict[str, Format] = {"jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "manifest": "manifest"}

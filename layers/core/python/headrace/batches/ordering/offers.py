@@ -15,7 +15,7 @@ from typing import Protocol
 
 from headrace.batches.bounds import BATCHES_AT_ONCE_MAX, INPUT_BYTES_MAX
 from headrace.batches.ordering.orders import Order, format_for, options_of
-from headrace.batches.ordering.views import redrivable, told
+from headrace.batches.ordering.views import ending, redrivable, told
 from headrace.batches.states import (
     OVER,
     Batch,
@@ -141,11 +141,13 @@ def look(batches: Batches, principal: Principal, batch_id: str) -> Batch:
         UnknownTarget: this caller has no such batch.
         StoreUnavailable: the state store did not answer.
     """
-    batch = _own(batches, principal, batch_id)
-    if batch.state == "validating" and batches.wall() >= batch.created_at + RESTART_AFTER_S:
-        with suppress(HeadraceError):  # whoever looks next tries again
+    batch, now = _own(batches, principal, batch_id), batches.wall()
+    with suppress(HeadraceError):  # whoever looks next tries again
+        if name := ending(batch, now=now):
+            batches.machine.start(name, tenant=batch.tenant, batch_id=batch.batch_id)
+        elif batch.state == "validating" and now >= batch.created_at + RESTART_AFTER_S:
             started(batches, batch)
-    return told(batch, now=batches.wall())
+    return told(batch, now=now)
 
 
 def newest(batches: Batches, principal: Principal, *, limit: int, after: str = "") -> tuple[list[Batch], bool]:
@@ -183,8 +185,9 @@ def cancel(batches: Batches, principal: Principal, batch_id: str) -> Batch:
     batch = _move(batches, principal, batch_id, step)
     if batch.state == "cancelling" and batch.method == "transform" and batches.transforms is not None:
         batches.transforms.stop(batch)  # nobody in it looks at the record, and its instances cost
-    # One that never began ends by its execution, like any other.
-    return started(batches, batch) if batch.state == "cancelling" and not batch.started_at else batch
+    # One that never began, or that a redrive could not begin, ends by its execution like any other.
+    begun = batch.started_at and not batch.redrives
+    return started(batches, batch) if batch.state == "cancelling" and not begun else batch
 
 
 def redrive(batches: Batches, principal: Principal, batch_id: str) -> Batch:
@@ -194,6 +197,7 @@ def redrive(batches: Batches, principal: Principal, batch_id: str) -> Batch:
         UnknownTarget: this caller has no such batch.
         InvalidRequest: nothing of it is missing, or its file cannot be used.
         Forbidden: the caller may not use its model any more.
+        LimitExceeded: the tenant has too many batches that are not over.
         StoreUnavailable: it may have been begun all the same.
     """
 
@@ -203,6 +207,7 @@ def redrive(batches: Batches, principal: Principal, batch_id: str) -> Batch:
         if not redrivable(batch):
             raise InvalidRequest("Only a batch that failed on its way can be redriven.", code="not_redrivable")
         principal.require_invoke(batch.options.endpoint)
+        check_open(batches, batch.tenant, at_once_max=BATCHES_AT_ONCE_MAX)
         now = batches.wall()
         again = moved(batch, "in_progress", now=now)
         return replace(again, redrives=batch.redrives + 1, redriven_at=now, problems=())

@@ -126,6 +126,8 @@ def _target(order: Order, catalog: Catalog) -> tuple[Endpoint, str]:
             raise _mismatch("version", "The path names another version.")
         return endpoint, pinned or order.version
     if not order.url:
+        if not order.model:
+            raise InvalidRequest("Name endpoint or model.", code="missing_endpoint", field="endpoint")
         return catalog.endpoint(order.model), order.version
     task = _TASK_OF_URL.get(order.url)
     if task is None:

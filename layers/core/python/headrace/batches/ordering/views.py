@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from headrace.batches.states import OVER, Batch, Counts
+from headrace.batches.states import END_MARK, OVER, Batch, Counts
 from headrace.batches.storage import Progresses, ShardProgress
 
 FORGOTTEN_AFTER_S = 2 * 3_600.0
-"""Past its day, and the time to end it: whatever should have moved the record is gone."""
+"""So long after a batch should have moved, its execution is gone: aborted, timed out, or failed at the very end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,16 @@ def summed(batch: Batch, shards: list[ShardProgress]) -> Progress:
 def redrivable(batch: Batch) -> bool:
     """Whether a redrive would finish something: the file was planned, and shards of it are missing."""
     return batch.state == "failed" and batch.shards > 0
+
+
+def ending(batch: Batch, *, now: float) -> str:
+    """The name of an execution that ends a batch which nothing else ends any more; empty while that may yet come.
+
+    A batch that is not started by then has found its day over. One name per `FORGOTTEN_AFTER_S`, for it may fail too.
+    """
+    since = {"cancelling": batch.cancelling_at, "finalizing": batch.finalizing_at}.get(batch.state, batch.due_at)
+    times = int((now - since) // FORGOTTEN_AFTER_S)
+    return "" if batch.state in OVER or times < 1 else f"{batch.execution}{END_MARK}{times}"
 
 
 def told(batch: Batch, *, now: float) -> Batch:

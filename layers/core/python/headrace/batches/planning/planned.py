@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from headrace.batches.bounds import TRANSFORM_RECORDS_MIN
+from headrace.batches.bounds import TRANSFORM_RECORDS_MAX, TRANSFORM_RECORDS_MIN
 from headrace.batches.layout import Shard
 from headrace.batches.reading.formats import Column, Lines
 from headrace.batches.states import Method
@@ -75,6 +75,8 @@ def choose_method(
         return "map", f"{told}: the map{wish}: images are read one by one."
     if not endpoint.hosted:
         return "map", f"{told}: the map: the model has no endpoint whose instances a transform job could copy."
+    if records > TRANSFORM_RECORDS_MAX and (asked == "transform" or records >= needed):
+        return "map", f"{told}: the map: a transform job is prepared for at most {TRANSFORM_RECORDS_MAX} records."
     if asked == "transform":
         return "transform", f"{told}: a transform job, as asked for."
     if records >= needed:

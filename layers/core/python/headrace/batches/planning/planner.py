@@ -128,8 +128,12 @@ class Planner:
         )
         if method == "transform":
             planned = self._prepared(batch, endpoint, planned)
-        self.objects.write_once(key, dump_plan(planned))
-        return planned
+        if self.objects.write_once(key, dump_plan(planned)):
+            return planned
+        there = self.objects.read(key)  # another run of the same step was first: what it chose is what counts
+        if there is None:
+            raise StoreUnavailable("The plan could not be read.")
+        return load_plan(there)
 
     def _prepared(self, batch: Batch, endpoint: Endpoint, planned: Planned) -> Planned:
         version = batch.options.version or max(endpoint.hosted, key=lambda version: version.weight).name

@@ -74,12 +74,12 @@ def cut(
         seen: nothing yet.
         bytes_min: a shard of this many bytes is full.
         records_max: and so is one of this many records.
-        total_max: records that the whole may have.
+        total_max: records that the whole may have, and blank lines.
 
     Raises:
         Unusable: it has more.
     """
-    number = total = 0
+    number = total = blanks = 0
     records = blank = 0
     first, end, first_line = start, start, line
     keys: list[bytes] = []
@@ -94,6 +94,11 @@ def cut(
     for behind, height, is_blank, custom_id in entries:
         if is_blank:
             blank += 1
+            blanks += 1
+            if blanks > total_max:
+                raise Unusable(
+                    f"A file may have at most {total_max} blank lines.", code="too_many_blank_lines", line=line
+                )
         else:
             if records and (records >= records_max or end - first >= bytes_min):
                 yield closed()

@@ -26,6 +26,13 @@ LOOK_SHARDS = 64
 """After so many shards the pass asks whether it is still wanted."""
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 """UTF-16 and UTF-32 begin with one of these."""
+_NO_TEXT = {
+    b"\x1f\x8b": "gzip: let its name end in .gz",
+    b"PAR1": "Parquet: let its name end in .parquet, or send format",
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet: send what is in it as .csv or .jsonl",
+}
+"""What files begin with that are given as lines now and then. Each line would be an error, and none would say why."""
+_FIRST_BYTES = 4
 
 
 class Unwanted(Exception):
@@ -49,7 +56,7 @@ class Pass:
 
 @dataclass(slots=True)
 class _Counted:
-    """Chunks, counted as they pass; the first bytes tell what is no UTF-8 at all."""
+    """Chunks, counted as they pass."""
 
     chunks: Iterable[bytes]
     size: int = field(default=0, init=False)
@@ -178,7 +185,11 @@ def _opened(
     if header.fault in {"invalid_utf8", "csv_nul"}:
         raise Unusable("The header is not UTF-8 text.", code="not_utf8_header", line=1)
     if header.fault:
-        raise Unusable("The header is not a line of CSV (RFC 4180).", code="csv_invalid_header", line=1)
+        raise Unusable(
+            "The header is not a line of CSV (RFC 4180): names and commas, and an end of LF or CRLF.",
+            code="csv_invalid_header",
+            line=1,
+        )
     names = tuple(cell.strip() for cell in header.cells)
     if not any(names):
         raise Unusable("The first line must name the columns.", code="csv_empty_header", line=1)
@@ -190,10 +201,13 @@ def _opened(
 def _behind_mark(chunks: Iterator[bytes]) -> tuple[int, Iterator[bytes]]:
     """The byte behind a byte order mark, and the bytes from there on."""
     first = b""
-    while len(first) < len(BOM) and (chunk := next(chunks, None)) is not None:
+    while len(first) < _FIRST_BYTES and (chunk := next(chunks, None)) is not None:
         first += chunk
     if first.startswith(_OTHER_BOMS):
         raise Unusable("The file is UTF-16 or UTF-32: send UTF-8.", code="not_utf8", line=1)
+    for start, what in _NO_TEXT.items():
+        if first.startswith(start):
+            raise Unusable(f"The file is {what}.", code="wrong_format", line=1)
     if first.startswith(BOM):
         return len(BOM), chain((first[len(BOM) :],), chunks)
     return 0, chain((first,), chunks)

@@ -151,7 +151,8 @@ def _from_line(data: bytes, line: int, end: int) -> Record | Bad:
     try:
         value = parse(data)
     except InvalidRequest as error:
-        return Bad(line, end, None, _JSON_CODES.get(error.code, error.code), error.message)
+        message = error.message.replace("The body", "The record", 1)  # `body` is a field of OpenAI's shape
+        return Bad(line, end, None, _JSON_CODES.get(error.code, error.code), message)
     if not isinstance(value, dict):
         return Bad(line, end, None, "record_not_object", "A record must be a JSON object.")
     custom_id = value.get("custom_id")
@@ -191,7 +192,9 @@ def _from_row(row: Row, lines: Lines, id_column: int | None) -> Record | Bad:
         return Bad(row.line, row.end, custom_id, code, message, field, row.lines)
 
     if row.fault:
-        return bad(row.fault, _MESSAGES[row.fault])
+        # A quote that is not closed takes what follows with it: whoever mends it must know how far.
+        taken = f" It takes lines {row.line} to {row.line + row.lines - 1}." if row.lines > 1 else ""
+        return bad(row.fault, _MESSAGES[row.fault] + taken)
     if len(row.cells) != len(lines.columns):
         return bad("wrong_column_count", f"The row has {len(row.cells)} cells, the header {len(lines.columns)}.")
     if id_column is not None and custom_id is None and row.cells[id_column]:

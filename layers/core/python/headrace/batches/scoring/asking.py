@@ -11,6 +11,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from sys import float_info
 from typing import Any
 
 from headrace import oip
@@ -244,6 +245,6 @@ def _number(body: dict[str, Any], options: Options, name: str, default: float) -
             return float(dict(options.parameters).get(name, default))
         except ValueError:
             value = None
-    if type(value) in {int, float}:
+    if type(value) in {int, float} and abs(value) <= float_info.max:
         return float(value)
     raise InvalidRequest(f"{name} must be a number.", code="invalid_body", field=name)

@@ -66,6 +66,18 @@ class Chain:
         """Whether nothing is left of the shard."""
         return self.at >= shard.end
 
+    def until(self, shard: Shard, end: int) -> Chain:
+        """The chain as it was when it ended at byte `end`.
+
+        Raises:
+            StoreUnavailable: it does not reach so far, so it was not read well.
+        """
+        parts = tuple(part for part in self.parts if part[1].end <= end)
+        at, line = (parts[-1][1].end, parts[-1][1].line) if parts else (shard.start, shard.line)
+        if at != end:
+            raise StoreUnavailable("The parts of a shard do not reach as far as they did.")
+        return Chain(at, line, sum((header.counts for _, header in parts), Counts()), parts)
+
 
 def part_bytes(header: Header, *, results: list[bytes], errors: list[bytes]) -> bytes:
     """The object of a part."""

@@ -16,7 +16,7 @@ from headrace.batches.scoring.pace import Pace
 from headrace.batches.scoring.posing import REQUEST_BYTES_MAX, Poser
 from headrace.batches.scoring.window import Entry, Window
 from headrace.batches.states import Batch
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidAnswer, InvalidRequest
 from headrace.invocation.policy import Answer, Invocation
 
 LOADS_MAX = 8
@@ -133,7 +133,12 @@ class Requests:
         return bool(self._ready) or bool(self._again and self._again[0][0] <= now)
 
     def _ask_of(self, record: Record) -> Ask | Bad:
-        return ask_of(record, endpoint=self._poser.endpoint, options=self._batch.options, image=self._load)
+        try:
+            return ask_of(record, endpoint=self._poser.endpoint, options=self._batch.options, image=self._load)
+        except HeadraceError:
+            raise
+        except Exception:  # noqa: BLE001 - a mistake of ours costs this record, not its shard for ever
+            return bad(record, InvalidRequest("The record cannot be read.", code="record_unreadable"))
 
     def _start_loading(self, entry: Entry, record: Record) -> None:
         number = next(self._numbers)
@@ -167,14 +172,18 @@ class Requests:
 
     def _answered(self, group: list[Entry], answer: Answer[list[Any]], *, seconds: float, now: float) -> None:
         asks = _asks(group)
-        lines = result_lines(
-            asks,
-            answer.value,
-            endpoint=self._poser.endpoint,
-            served_by=answer.served_by,
-            degraded=answer.degraded,
-            batch_id=self._batch.batch_id,
-        )
+        try:
+            lines = result_lines(
+                asks,
+                answer.value,
+                endpoint=self._poser.endpoint,
+                served_by=answer.served_by,
+                degraded=answer.degraded,
+                batch_id=self._batch.batch_id,
+            )
+        except Exception:  # noqa: BLE001 - as above: the same answer would end every run of the shard
+            self._judge(group, InvalidAnswer("The answer cannot be written as a line."), now)
+            return
         kind: Literal["result", "degraded"] = "degraded" if answer.degraded else "result"
         for entry, line in zip(group, lines, strict=True):
             entry.kind, entry.text, entry.ask = kind, line, None

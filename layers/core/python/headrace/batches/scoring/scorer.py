@@ -25,7 +25,7 @@ from headrace.batches.scoring.parts import PartStore, walk
 from headrace.batches.scoring.posing import Poser
 from headrace.batches.scoring.requests import Asker
 from headrace.batches.scoring.shard_run import Run, Traffic
-from headrace.batches.states import ENDING, OVER, Batch
+from headrace.batches.states import OVER, Batch
 from headrace.batches.storage import BatchRecords, Objects, Progresses, Sources, Streams
 from headrace.catalog import Catalog, Endpoint
 from headrace.errors import StoreUnavailable, UnknownTarget
@@ -131,7 +131,7 @@ class Scorer:
 
     def must_stop(self, batch: Batch) -> bool:
         """Whether nothing of the batch is begun any more: it is cancelled, over, or older than a batch may be."""
-        return batch.state in ENDING | OVER | {"finalizing"} or self.wall() >= batch.due_at
+        return batch.state in OVER | {"cancelling", "finalizing"} or self.wall() >= batch.due_at
 
     def _duplicates(self, batch: Batch, shard: Shard) -> frozenset[int]:
         if not shard.duplicates:
