@@ -1,8 +1,8 @@
 """The limit of a batch: the model called in this process, its own pre- and post-processing included, nothing around it.
 
-Run as a process of its own, `python -m benchmarks.batch_baseline ARTIFACT FILE ITEMS THREADS`: reads JSON lines with an
-`input` each, calls the model with `ITEMS` texts at a time on `THREADS` threads, writes the answers to a file as lines,
-and prints rows and seconds as JSON.
+Run as a process of its own, `python -m benchmarks.batch_baseline ARTIFACT FILE ROWS ITEMS THREADS`: reads the first
+`ROWS` lines, which are requests of OpenAI's shape, calls the model with `ITEMS` texts at a time on `THREADS` threads,
+writes the answers to a file as lines, and prints rows and seconds as JSON.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("file", type=Path)
+    parser.add_argument("rows", type=int)
     parser.add_argument("items", type=int)
     parser.add_argument("threads", type=int)
     asked = parser.parse_args()
@@ -38,21 +39,22 @@ def main() -> None:
     rows = 0
     before = time.perf_counter()
     with ThreadPoolExecutor(asked.threads) as pool, tempfile.TemporaryFile("w", encoding="utf-8") as out:
-        for answers in pool.map(lambda lines: _answers(runner, lines), _chunks(asked.file, asked.items)):
+        for answers in pool.map(lambda lines: _answers(runner, lines), _chunks(asked)):
             rows += len(answers)
             out.writelines(answers)
     print(json.dumps({"rows": rows, "seconds": time.perf_counter() - before}))
 
 
-def _chunks(file: Path, items: int) -> Iterator[list[str]]:
-    with file.open(encoding="utf-8") as lines:
-        while chunk := list(islice(lines, items)):
+def _chunks(asked: argparse.Namespace) -> Iterator[list[str]]:
+    with asked.file.open(encoding="utf-8") as lines:
+        first = islice(lines, asked.rows)
+        while chunk := list(islice(first, asked.items)):
             yield chunk
 
 
 def _answers(runner: Runner, lines: list[str]) -> list[str]:
     records = [json.loads(line) for line in lines]
-    texts = np.array([record["input"].encode() for record in records], dtype=object)
+    texts = np.array([record["body"]["input"].encode() for record in records], dtype=object)
     (outcome,) = runner.run([({"text": texts}, {})])
     if isinstance(outcome, ServingError):
         raise outcome

@@ -1,152 +1,231 @@
-"""One batch under chaos: processes killed at random, an endpoint that fails a fifth of its calls, doubled events.
+"""`python -m benchmarks batch_chaos`: processes killed at random, an endpoint that fails calls, doubled events.
 
-What is right is decided from the files alone: every record of the input is in the results or in the errors, once.
+Everything that chance decides is drawn from a seed: the input, which of its records are broken, when what is killed,
+and by which door the batch begins. What the machine does in between is its own.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import threading
-from collections import Counter
-from collections.abc import Iterable
+import time
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any
 
+import yaml
+
+from benchmarks.batch_chaos_report import sum_up
 from benchmarks.batch_client import BatchClient
-from infra_local.threaded import ThreadedStack
+from benchmarks.batch_files import URL, all_tweets
+from benchmarks.batch_killer import Killer
+from benchmarks.batch_memory import await_batch
+from benchmarks.batch_platform import ENDPOINT, INCOMING, TENANT, Bench, batch_platform, declared
+from benchmarks.batch_tally import RECORDS, Tally, join_files, write_input
+from benchmarks.conditions import ROOT, conditions
+from benchmarks.processes import SCRATCH
+from benchmarks.report import Report, Target
+from benchmarks.rounds import say
+from endpoints.building import artifacts_root
+from headrace.batches.layout import report_key
+from headrace.batches.states import id_of_object
+from infra_local.names import Names
+from infra_local.plan import PlanError, read_plan
 
-RECORDS = 600
-BROKEN_SHARE = 0.03
+SEEDS, SEEDS_QUICK = tuple(range(1, 21)), (5, 6)
+RAGING_EVERY = 5
+"""In every fifth seed no scorer lives until shards have failed for good: then only a redrive helps."""
 FAILING_RATE = 0.2
-KILLS_MAX = 6
-KILL_PAUSE_S = (0.3, 2.5)
-REDRIVES_MAX = 3
-BATCH_S_MAX = 420.0
-VICTIMS = ("batch_score", "batch_plan", "batch_finish", "batch_start")
-MODEL_SHARE = 0.15
-"""How often it is the model's own process that is killed, instead of a function's."""
+LATENCY_MS, JITTER_MS = 60.0, 60.0
+"""So that a batch is long enough to be struck several times."""
+REDRIVES_MAX = 4
+BATCH_S_MAX = 300.0
+HEALTHY_S_MAX = 60.0
+DOUBLE_PAUSE_S = 0.5
+LITE = "lite"
+PACKAGES = ("onnxruntime", "aiohttp", "moto", "awslambdaric", "boto3")
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What one seed came to.
+def run(*, quick: bool = False) -> Report:
+    """Let chaos rule, once for each seed.
 
-    Attributes:
-        records: Lines of the input.
-        results: Lines of results.
-        errors: Lines of errors.
-        missing: Records that are in neither.
-        twice: Records that are in one of them, or both, more than once.
-        wrong: Records that should be errors and are results, or the other way round.
-        kills: Processes killed meanwhile.
-        redrives: How often the batch had to be begun again because shards had failed for good.
-        state: The batch's last state.
-        seconds: From the upload's end to the last state.
+    Args:
+        quick: Two seeds.
     """
-
-    seed: int
-    records: int
-    results: int
-    errors: int
-    missing: int
-    twice: int
-    wrong: int
-    kills: int
-    redrives: int
-    state: str
-    seconds: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether every record has exactly one outcome, and the right kind."""
-        return not (self.missing or self.twice or self.wrong) and self.results + self.errors == self.records
-
-
-def write_input(file: Path, texts: list[str], *, seed: int) -> set[int]:
-    """Write lines, some of them broken, and return the numbers of those that must end as errors."""
-    draw = random.Random(seed)  # noqa: S311 - a test's choices
-    bad: set[int] = set()
-    with file.open("w", encoding="utf-8") as out:
-        for number in range(1, RECORDS + 1):
-            line = json.dumps({"custom_id": f"r{number}", "input": texts[draw.randrange(len(texts))]})
-            if draw.random() < BROKEN_SHARE:
-                bad.add(number)
-                no_text = json.dumps({"custom_id": f"r{number}"})
-                line = draw.choice((line[:-4], no_text, '{"input": ""}', "[1, 2]", "nonsense"))
-            out.write(f"{line}\n")
-    return bad
+    seeds = SEEDS_QUICK if quick else SEEDS
+    told = f"{RECORDS} records each, seeds {seeds[0]} to {seeds[-1]}"
+    report = Report("batch_chaos", "Batches under chaos", conditions(PACKAGES, batches=told))
+    endpoints, artifacts = _declared(SCRATCH / "batch-chaos-declared"), artifacts_root(ROOT, {})
+    try:
+        read_plan(endpoints, artifacts)
+    except PlanError:
+        report.targets.append(Target("every record once", "all seeds", "no artifact: run `make models`", None))
+        return report
+    texts = all_tweets()
+    folder = SCRATCH / "batch-chaos-files"
+    folder.mkdir(parents=True, exist_ok=True)
+    tallies, failed = [], {}
+    say("starting the platform")
+    with batch_platform(name="batch-chaos", endpoints=endpoints, artifacts=artifacts) as bench:
+        bench.allow_drops()
+        for seed in seeds:
+            try:
+                tallies.append(_one(bench, texts, folder, seed=seed))
+            except Exception as error:  # noqa: BLE001 - a seed that fails is told, and is not the last one
+                failed[str(seed)] = f"{type(error).__name__}: {error}"
+                say(f"seed {seed} failed: {failed[str(seed)]}")
+            finally:
+                bench.stack.fault(clear=True)
+    sum_up(report, tallies, failed, seeds=len(seeds))
+    report.raw = {"tallies": [asdict(tally) | {"exact": tally.exact} for tally in tallies], "failed": failed}
+    return report
 
 
-class Killer:
-    """Ends processes of the platform at random moments until it is told to stop."""
-
-    def __init__(self, stack: ThreadedStack, *, seed: int, prefix: str) -> None:
-        self._stack = stack
-        self._draw = random.Random(seed)  # noqa: S311 - as above
-        self._parts = [f"lambda-{prefix}-{name}" for name in VICTIMS]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.kills = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while self.kills < KILLS_MAX and not self._stop.wait(self._draw.uniform(*KILL_PAUSE_S)):
-            processes = self._stack.process_ids()
-            names = [name for name in self._parts if processes.get(name)]
-            if self._draw.random() < MODEL_SHARE:
-                names = [name for name in processes if name != "moto" and not name.startswith("lambda-")] or names
-            if not names:
-                continue
-            with suppress(ProcessLookupError):
-                os.kill(self._draw.choice(processes[self._draw.choice(names)]), signal.SIGKILL)
-                self.kills += 1
+def _declared(folder: Path) -> Path:
+    """The endpoint with its small model hosted, and rules to fall to: six hundred records take seconds."""
+    file = declared(folder) / ENDPOINT / "endpoint.yaml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    small = {name: value for name, value in document["versions"][LITE].items() if name not in {"hosting", "cost"}}
+    document["versions"] = {LITE: {**small, "weight": 1}}
+    document["fallback"] = [{"kind": "rules", "timeout_ms": 500}]
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return folder
 
 
-def tally(
-    batch: dict[str, object], *, seed: int, bad: set[int], results: Path, errors: Path, kills: int, redrives: int,
-    seconds: float,
-) -> Tally:  # fmt: skip
-    """Join results and errors back to the input by their line numbers."""
-    good_lines, bad_lines = Counter(_lines(results)), Counter(_lines(errors))
-    together = good_lines + bad_lines
-    return Tally(
-        seed=seed,
-        records=RECORDS,
-        results=good_lines.total(),
-        errors=bad_lines.total(),
-        missing=sum(1 for number in range(1, RECORDS + 1) if number not in together),
-        twice=sum(1 for count in together.values() if count > 1),
-        wrong=sum(1 for number in bad if number in good_lines),
-        kills=kills,
-        redrives=redrives,
-        state=str(batch["status"]),
-        seconds=seconds,
+def _one(bench: Bench, texts: list[str], folder: Path, *, seed: int) -> Tally:
+    """One batch, from a healthy platform to files that are joined to its input."""
+    file = folder / f"chaos-{seed}.jsonl"
+    bad = write_input(file, texts, seed=seed)
+    with bench.client() as client:
+        _healthy(client)
+        door = "dropped" if seed % 2 else "posted"
+        begin = _Dropped if seed % 2 else _Posted
+        bench.stack.fault(endpoint=ENDPOINT, kind="5xx", rate=FAILING_RATE)
+        bench.stack.fault(endpoint=ENDPOINT, kind="latency", latency_ms=LATENCY_MS, jitter_ms=JITTER_MS)
+        raging = seed % RAGING_EVERY == 0
+        with Killer(bench.stack, seed=seed, prefix=Names().prefix, raging=raging) as killer:
+            started = time.monotonic()
+            begun = begin(bench, client, file)
+            batch, redrives = settle(client, begun.batch_id, before_redrive=killer.relent)
+            begun.again()  # what is over is not begun again
+            seconds = time.monotonic() - started
+        bench.stack.fault(clear=True)
+        batch = client.look(begun.batch_id)
+        results, errors = (
+            client.fetch(batch[f"{kind}_file_id"], to=folder / f"chaos-{seed}-{kind}.jsonl")
+            for kind in ("output", "error")
+        )
+    found = join_files(results, errors, bad=bad)
+    tally = Tally(
+        **asdict(found), seed=seed, door=door, records=RECORDS, kills=killer.kills, doubled=begun.doubled,
+        redrives=redrives, state=batch["status"], adds_up=_adds_up(bench, begun.batch_id), seconds=seconds,
+    )  # fmt: skip
+    say(
+        f"seed {seed} ({door}): {tally.state}, {tally.results} results, {tally.errors} errors, {tally.kills} kills, "
+        f"{tally.redrives} redrives, {seconds:.0f} s: {'exact' if tally.exact else 'NOT EXACT'}"
     )
+    if tally.exact:
+        file.unlink()  # else whoever looks for the reason needs it
+    return tally
 
 
-def settle(client: BatchClient, batch_id: str) -> tuple[dict[str, object], int]:
+class _Again:
+    """What tells the platform of a batch once more, twice at once."""
+
+    def __init__(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        self.doubled = 0
+
+    def again(self) -> None:
+        """Tell it again; what goes wrong with the message itself is nothing to a batch that has begun."""
+        threads = [threading.Thread(target=self._tell) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.doubled += len(threads)
+
+    def _tell(self) -> None:
+        raise NotImplementedError
+
+
+class _Dropped(_Again):
+    """A file under the incoming prefix; its event comes again."""
+
+    def __init__(self, bench: Bench, client: BatchClient, file: Path) -> None:
+        store, bucket, key = bench.aws("s3"), Names().inputs_bucket, f"{INCOMING}{uuid.uuid4().hex}.jsonl"
+        version = store.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())["VersionId"]
+        super().__init__(id_of_object(bucket, key, version))
+        self._functions = bench.aws("lambda")
+        event = json.loads((ROOT / "events" / "batch_start" / "csv.json").read_bytes())
+        event["detail"]["bucket"]["name"] = bucket
+        event["detail"]["object"] |= {"key": key, "version-id": version, "size": file.stat().st_size}
+        self._event = json.dumps(event).encode()
+        self.again()
+        await_batch(client, self.batch_id)
+
+    def _tell(self) -> None:
+        with suppress(Exception):
+            self._functions.invoke(FunctionName=Names().batch_start, Payload=self._event)
+
+
+class _Posted(_Again):
+    """A file that was uploaded, and a batch that was asked for; its execution is begun again."""
+
+    def __init__(self, bench: Bench, client: BatchClient, file: Path) -> None:
+        super().__init__(client.begin(client.upload(file), endpoint=URL))
+        self._machine = bench.aws("stepfunctions")
+        time.sleep(DOUBLE_PAUSE_S)
+        self.again()
+
+    def _tell(self) -> None:
+        with suppress(Exception):  # that there is such an execution is an answer
+            self._machine.start_execution(
+                stateMachineArn=Names().batch_machine_arn,
+                name=self.batch_id,
+                input=json.dumps({"tenant": TENANT, "batch_id": self.batch_id}),
+            )
+
+
+def settle(
+    client: BatchClient, batch_id: str, *, before_redrive: Callable[[], None]
+) -> tuple[dict[str, Any], int]:  # fmt: skip
     """The batch once it is over; one with shards that failed for good is redriven, as an operator would."""
     for redrives in range(REDRIVES_MAX + 1):
         batch = client.wait(batch_id, seconds=BATCH_S_MAX)
-        if batch["status"] != "failed" or redrives == REDRIVES_MAX:
-            return batch, redrives
-        client.redrive(batch_id)
-    raise AssertionError("unreachable")
+        if not batch["headrace"]["redrivable"]:
+            break
+        if redrives < REDRIVES_MAX:
+            before_redrive()
+            client.redrive(batch_id)
+    return batch, redrives
 
 
-def _lines(file: Path) -> Iterable[int]:
-    with file.open(encoding="utf-8") as rows:
-        for row in rows:
-            yield json.loads(row)["line"]
+def _healthy(client: BatchClient) -> None:
+    """Return once the endpoint answers: a killed model takes some seconds to come back.
+
+    Raises:
+        Exception: It does not answer.
+    """
+    until = time.monotonic() + HEALTHY_S_MAX
+    while True:
+        try:
+            client.classify("What a lovely flight!", version=LITE)
+        except Exception:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1.0)
+        else:
+            return
+
+
+def _adds_up(bench: Bench, batch_id: str) -> bool:
+    """What the batch's own report says; False without one."""
+    with suppress(Exception):
+        key = report_key(TENANT, batch_id)
+        found = bench.aws("s3").get_object(Bucket=Names().batches_bucket, Key=key)
+        return bool(json.loads(found["Body"].read())["adds_up"])
+    return False

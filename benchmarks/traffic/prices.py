@@ -39,6 +39,8 @@ class Prices:
     object_read: float = 0.0004 / 1_000
     message: float = 0.40e-6
     """SQS, standard queue, per call."""
+    transition: float = 25.0e-6
+    """Step Functions, standard workflow: a state that is entered, or a child execution that is begun."""
     instance_hour: Mapping[str, float] = field(
         default_factory=lambda: {"ml.g5.xlarge": 1.408, "ml.g4dn.xlarge": 0.7364}
     )
