@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace.batches.layout import Shard
-from headrace.batches.scoring.parts import Chain, PartStore, walk
+from headrace.batches.scoring.parts import Chain, PartStore, walk_all
 from headrace.batches.states import Counts
 from headrace.batches.storage import CHUNK_BYTES, Objects, Sink
 from headrace.errors import StoreUnavailable
@@ -81,7 +81,7 @@ def ends(store: MergeStore, tenant: str, batch_id: str, shards: Sequence[Shard],
     Raises:
         StoreUnavailable: they could not be read, or not written down.
     """
-    chains = [walk(store, tenant, batch_id, shard) for shard in shards]
+    chains = walk_all(store, tenant, batch_id, shards)
     if store.write_once(key, json.dumps([chain.at for chain in chains], separators=(",", ":")).encode()):
         return chains
     body = store.read(key)

@@ -27,7 +27,7 @@ from headrace.batches.planning.planned import (
 from headrace.batches.planning.transform import Hosted, Hosting, Preparation, job_of
 from headrace.batches.reading.formats import Unusable
 from headrace.batches.reading.reader import Reader, Unwanted
-from headrace.batches.scoring.parts import PartStore, walk
+from headrace.batches.scoring.parts import PartStore, walk_all
 from headrace.batches.states import Batch, Counts, Problem, moved
 from headrace.batches.storage import BatchRecords, Objects
 from headrace.catalog import Catalog, Endpoint
@@ -149,7 +149,8 @@ class Planner:
         return self.hosting.hosted(batch.options.endpoint, planned.version)
 
     def _missing(self, batch: Batch, shards: Sequence[Shard]) -> tuple[Shard, ...]:
-        return tuple(shard for shard in shards if not walk(self.parts, batch.tenant, batch.batch_id, shard).done(shard))
+        chains = walk_all(self.parts, batch.tenant, batch.batch_id, shards)
+        return tuple(shard for shard, chain in zip(shards, chains, strict=True) if not chain.done(shard))
 
     def _begun(self, batch: Batch, planned: Planned) -> bool:
         """Whether the batch is in progress now, through this run or another one of the same."""

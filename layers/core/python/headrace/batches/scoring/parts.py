@@ -9,7 +9,7 @@ between have their one result there, whatever the second one computed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
@@ -113,6 +113,16 @@ def walk(store: PartStore, tenant: str, batch_id: str, shard: Shard) -> Chain:
     """
     there = {key for key, _ in store.keys(parts_prefix(tenant, batch_id, shard.number))}
     return extend(store, tenant, batch_id, shard, Chain(shard.start, shard.line), there=there)
+
+
+def walk_all(store: PartStore, tenant: str, batch_id: str, shards: Sequence[Shard]) -> list[Chain]:
+    """The shards' chains as they are now: one list for all of them.
+
+    Raises:
+        StoreUnavailable: they could not be read.
+    """
+    there = {key for key, _ in store.keys(parts_prefix(tenant, batch_id))}
+    return [extend(store, tenant, batch_id, shard, Chain(shard.start, shard.line), there=there) for shard in shards]
 
 
 def extend(
