@@ -157,7 +157,9 @@ def test_every_shard_is_scored_until_it_is_done(account: str, stand_ins: StandIn
     stand_ins.functions["score"] = lambda event: ways[event["shard"]["shard"]].pop(0)
     execution = run(account)
     assert (execution["status"], execution["passed"][-1]) == ("SUCCEEDED", "BatchOver")
-    assert stand_ins.asked_of("plan") == stand_ins.asked_of("finish") == [{"tenant": "acme", "batch_id": "batch_a"}]
+    asked = {"tenant": "acme", "batch_id": "batch_a"}
+    assert stand_ins.asked_of("plan") == [asked]
+    assert stand_ins.asked_of("finish") == [{**asked, "execution": execution["name"]}]
     scored = stand_ins.asked_of("score")
     assert {json.dumps(event["shard"]) for event in scored} == {json.dumps(shard) for shard in SHARDS}
     assert (len(scored), {event["tenant"] for event in scored}) == (5, {"acme"})
