@@ -29,9 +29,10 @@ ROWS, EXACT, MEMORY, ONLINE = (
 )
 NOTES = paragraphs("""\
 The real sentiment endpoint (its latency objective raised to the default deadline: the declared one is for a GPU, and a
-batch keeps its requests within it) and real tweets: each distinct one, shuffled, again from the first when they are used up,
-each row with an id of its own. The file goes up by a presigned POST; the clock runs from POST /v1/batches until the
-caller, who looks four times a second, sees the batch completed. Stand-ins may not answer (`"degraded": false`).
+batch keeps its requests within it) and real tweets: each distinct one, shuffled, again from the first when they are
+used up, each row with an id of its own. The file goes up by a presigned POST; the clock runs from POST /v1/batches
+until the caller, who looks four times a second, sees the batch completed. Stand-ins may not answer (`"degraded":
+false`).
 
 The model in process: the same artifact, its own pre- and post-processing, JSON in and out, and nothing else; each way
 in a fresh process, before the platform is started and after it has ended, since the machine is not equally fast at all
