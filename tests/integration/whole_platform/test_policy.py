@@ -82,13 +82,19 @@ def test_a_circuit_closes_by_itself(healthy: Platform) -> None:
 
 
 def test_a_small_plan_is_held_to_its_rate(healthy: Platform) -> None:
-    """Beyond the burst 429 with a time to wait, for this tenant and no other."""
+    """Beyond the burst 429 with a time to wait, for this tenant and no other.
+
+    `free` is the lowest tier of callers: on a busy machine a request within the rate may be shed with 503 instead.
+    """
     key = issue(healthy, "--tenant", "small", "--plan", "free")
     with ThreadPoolExecutor(8) as callers:
         answers = list(callers.map(lambda _: ask(healthy, {"input": "Good."}, x_api_key=key), range(60)))
     refused = [answer for answer in answers if answer.status == 429]
     assert refused
-    assert {answer.status for answer in answers} <= {200, 429}
+    assert {answer.status for answer in answers} <= {200, 429, 503}
+    assert any(answer.status == 200 for answer in answers)
+    shed = {answer.json()["error"]["code"] for answer in answers if answer.status == 503}
+    assert shed <= {"overloaded", "unavailable"}
     codes = {answer.json()["error"]["code"] for answer in refused}
     assert codes <= {"rate_exceeded", "concurrency_exceeded"}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
