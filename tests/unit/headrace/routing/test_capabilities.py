@@ -1,5 +1,6 @@
 """Capability routing: what may not serve does not, the draw is sticky, and the dry run tells the truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,6 +11,7 @@ from headrace.catalog import Capabilities, Catalog, Endpoint, Limits, Rung, Vers
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, PayloadTooLarge, UnknownTarget
 from headrace.identity import Principal
 from headrace.plans import Plan, Rate
+from headrace.routing.assigned import Assigned, assign, chosen
 from headrace.routing.capabilities import (
     SCOPE,
     UNDRAWN,
@@ -37,6 +39,11 @@ def version(name: str = "v1", weight: int = 1, **can: object) -> Version:
 def endpoint(*versions: Version, ladder: tuple[Rung, ...] = (), name: str = "e") -> Endpoint:
     """An endpoint with these versions."""
     return Endpoint(name, "t", "d", False, (), (), (), versions, 1, 1, 1, LIMITS, ladder)
+
+
+def declared(need: Need, *, caller: str) -> Callable[[Endpoint], Assigned]:
+    """What holds for the caller where there is no routing document."""
+    return lambda asked: assign(asked, None, need, caller=caller, tenant="acme", headers={}, request_id="r")
 
 
 def reason(one: Version, need: Need, *, principal: Principal = ACME, plan: Plan = STANDARD) -> str:
@@ -252,13 +259,21 @@ class Asking:
     def outcome(self, asked: Endpoint) -> Version | HeadraceError:
         """What `route` answers, or raises."""
         try:
-            return route(asked, self.need, caller=self.caller, principal=self.principal, plan=self.plan)
+            assigned = declared(self.need, caller=self.caller)(asked)
+            return chosen(assigned, principal=self.principal, plan=self.plan)
         except HeadraceError as error:
             return error
 
     def explained(self, catalog: Catalog, *, model: str | None) -> Explanation:
         """What the dry run tells."""
-        return explain(catalog, self.need, model=model, caller=self.caller, principal=self.principal, plan=self.plan)
+        return explain(
+            catalog,
+            self.need,
+            model=model,
+            principal=self.principal,
+            plan=self.plan,
+            in_force=declared(self.need, caller=self.caller),
+        )
 
 
 ASKING = st.builds(Asking, NEEDS, PRINCIPALS, st.sampled_from(PLANS), st.sampled_from(CALLERS))
@@ -344,7 +359,9 @@ def test_the_dry_run_tells_why_a_version_without_traffic_does_not_serve() -> Non
         version("v2", weight=0),
         ladder=(Rung("stale", 1), Rung("variant", 1, "v1"), Rung("variant", 1, "v2"), Rung("rules", 1)),
     )
-    told = explain(Catalog({"e": asked}), Need(), model="e", caller="c", principal=ACME, plan=STANDARD)
+    told = explain(
+        Catalog({"e": asked}), Need(), model="e", principal=ACME, plan=STANDARD, in_force=declared(Need(), caller="c")
+    )
     assert told.chosen == "e/v1"
     assert told.ladder == ("e/stale", "e/v2", "e/rules")
     assert [(each.target, each.reason) for each in told.considered] == [
@@ -359,7 +376,8 @@ def test_the_dry_run_tells_which_version_was_not_drawn() -> None:
     """Two versions that both fit: one serves, the other might have."""
     asked = endpoint(version("v1"), version("v2"))
     for caller in CALLERS[:10]:
-        told = explain(Catalog({"e": asked}), Need(), model="e", caller=caller, principal=ACME, plan=STANDARD)
+        in_force = declared(Need(), caller=caller)
+        told = explain(Catalog({"e": asked}), Need(), model="e", principal=ACME, plan=STANDARD, in_force=in_force)
         reasons = {each.target: each.reason for each in told.considered}
         assert reasons.pop(told.chosen) == ""
         assert list(reasons.values()) == [UNDRAWN]

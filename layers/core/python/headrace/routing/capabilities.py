@@ -8,13 +8,19 @@ wishes for in vain, what is too large. So a refusal is that of the version that 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headrace.catalog import Catalog, Endpoint, Rung, Version
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest, PayloadTooLarge, UnknownTarget
 from headrace.identity import Principal
 from headrace.plans import Plan
 from headrace.routing.draw import draw
+
+if TYPE_CHECKING:
+    from headrace.routing.assigned import Assigned
 
 GRANTS = ("tenant_not_granted", "plan_not_granted", "tier_too_low")
 """A 403: another key is needed."""
@@ -67,13 +73,15 @@ class Considered:
 class Explanation:
     """What a request would get.
 
-    `chosen` is empty and `refusal` is the error that the request would get when no version may serve it.
+    `chosen` is empty and `refusal` is the error that the request would get when no version may serve it. `assigned` is
+    what the routing document says about it.
     """
 
     endpoint: str
     chosen: str
     ladder: tuple[str, ...]
     considered: tuple[Considered, ...]
+    assigned: Assigned
     refusal: HeadraceError | None = None
 
 
@@ -96,6 +104,33 @@ def why_not(version: Version, need: Need, *, principal: Principal, plan: Plan) -
     return next((reason for reason, holds in checks if holds), "")
 
 
+def serves_less(endpoint: Endpoint, version: Version, other: Version) -> list[str]:
+    """The capabilities by which a version may not serve all that another one may; wishes for hardware and price aside.
+
+    Args:
+        endpoint: whose limits hold for both.
+        version: the one that would serve in the other's place.
+        other: the one that serves.
+    """
+    can, could, limits = version.capabilities, other.capabilities, endpoint.limits
+    found = []
+    for name in ("tenants", "plans", "groups", "languages"):
+        only, all_of = set(getattr(can, name)), set(getattr(could, name))
+        if only and not (all_of and all_of <= only):
+            found.append(name)
+    for name in ("max_items", "max_text_chars", "max_payload_bytes"):
+        most, needed = (_least(getattr(each, name), getattr(limits, name)) for each in (can, could))
+        if most < needed:
+            found.append(name)
+    if can.tier_min > could.tier_min:
+        found.append("tier_min")
+    return found
+
+
+def _least(*bounds: int | None) -> float:
+    return min((bound for bound in bounds if bound is not None), default=math.inf)
+
+
 def why_not_rung(endpoint: Endpoint, rung: Rung, need: Need, *, principal: Principal, plan: Plan) -> str:
     """Why a request may not fall to this rung; empty when it may.
 
@@ -109,7 +144,9 @@ def why_not_rung(endpoint: Endpoint, rung: Rung, need: Need, *, principal: Princ
     return why_not(endpoint.version(rung.version), need, principal=principal, plan=plan) if rung.version else ""
 
 
-def route(endpoint: Endpoint, need: Need, *, caller: str, principal: Principal, plan: Plan) -> Version:
+def route(
+    endpoint: Endpoint, need: Need, *, caller: str, principal: Principal, plan: Plan, preferred: str = ""
+) -> Version:
     """The hosted version that serves: the pinned one, or a sticky share of the traffic among those that may.
 
     Who is in an experiment group is served by the versions that name it, where one may.
@@ -120,6 +157,7 @@ def route(endpoint: Endpoint, need: Need, *, caller: str, principal: Principal, 
         caller: what the draw sticks to; requests of one caller go to one version.
         principal: who asks.
         plan: its plan.
+        preferred: the version that has the caller's slot: it serves if it may, else the others are drawn from.
 
     Raises:
         Forbidden: the caller lacks the scope, or no version serves its tenant, plan or tier; `code` says which.
@@ -141,23 +179,38 @@ def route(endpoint: Endpoint, need: Need, *, caller: str, principal: Principal, 
         raise _refusal(found)
     if need.pinned is not None:
         return eligible[0]
-    of_group = [version for version in eligible if need.group in version.capabilities.groups]
-    return draw(of_group or eligible, endpoint=endpoint.name, caller=caller)
+    eligible = [version for version in eligible if need.group in version.capabilities.groups] or eligible
+    for version in eligible:
+        if version.name == preferred:
+            return version
+    return draw(eligible, endpoint=endpoint.name, caller=caller)
 
 
 def explain(
-    catalog: Catalog, need: Need, *, model: str | None, caller: str, principal: Principal, plan: Plan
+    catalog: Catalog,
+    need: Need,
+    *,
+    model: str | None,
+    principal: Principal,
+    plan: Plan,
+    in_force: Callable[[Endpoint], Assigned],
 ) -> Explanation:
     """What the same request would get, without asking anything. `model` is looked for as a request's own is.
+
+    `in_force` tells what the routing document says about it.
 
     Raises:
         UnknownTarget: there is no such model, or the task leaves open which one is meant.
     """
     endpoint = catalog.endpoint(model or "") if need.task is None else catalog.for_task(need.task, model)
+    assigned = in_force(endpoint)
+    endpoint, need = assigned.endpoint, assigned.need
     refusal: HeadraceError | None = None
     chosen = ""
     try:
-        chosen = route(endpoint, need, caller=caller, principal=principal, plan=plan).name
+        chosen = route(
+            endpoint, need, caller=assigned.unit, principal=principal, plan=plan, preferred=assigned.preferred
+        ).name
     except HeadraceError as error:
         refusal = error
     granted = principal.may_invoke(endpoint.name)
@@ -183,7 +236,7 @@ def explain(
             for version in other.hosted
         ]
     target = f"{endpoint.name}/{chosen}" if chosen else ""
-    return Explanation(endpoint.name, target, tuple(ladder), tuple(considered), refusal)
+    return Explanation(endpoint.name, target, tuple(ladder), tuple(considered), assigned.drawn(chosen), refusal)
 
 
 def rung_name(endpoint: Endpoint, rung: Rung) -> str:

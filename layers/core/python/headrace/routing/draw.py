@@ -27,9 +27,11 @@ def draw(versions: Iterable[Version], *, endpoint: str, caller: str) -> Version:
         caller: what the draw sticks to.
     """
     candidates = [version for version in versions if version.weight > 0]
-    return max(candidates, key=lambda version: _score(f"{endpoint}\0{version.name}\0{caller}", version.weight))
+    return max(candidates, key=lambda version: score(f"{endpoint}\0{version.name}\0{caller}", version.weight))
 
 
-def _score(key: str, weight: int) -> float:
-    draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+def score(key: str, weight: int) -> float:
+    """What the key scores: of several the highest wins, each with a probability in proportion to its weight."""
+    data = key.encode("utf-8", "surrogatepass")
+    draw = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
     return -weight / math.log((draw + 0.5) / _SPAN)
