@@ -64,6 +64,7 @@ class Gateway:
     jobs: Jobs | None = None
     batches: Batches | None = None
     asynchronous: Asynchronous | None = None
+    more: dict[str, Any] = field(default_factory=dict)
     plan: str = "standard"
     now: float = 1_000_000.0
 
@@ -86,6 +87,11 @@ class Gateway:
         self.asynchronous = asynchronous
         self._wire()
 
+    def wire(self, **more: Any) -> None:
+        """Give the application more services, by their names."""
+        self.more |= more
+        self._wire()
+
     def _wire(self) -> None:
         policy, jobs, asynchronous = self.stores.policy(clock=lambda: self.now), self.jobs, self.asynchronous
         batches = self.batches
@@ -104,6 +110,7 @@ class Gateway:
             report=self.records.append,
             asynchronous=None if asynchronous is None else lambda: asynchronous,
             batches=None if batches is None else lambda: batches,
+            **self.more,
         )
         self._handler = Mangum(create_app(services), lifespan="off")
 

@@ -1,0 +1,1 @@
+"""The function that takes one turn of a progressive delivery."""

@@ -1,0 +1,1 @@
+"""Progressive delivery: versions side by side, decided by statistics."""
