@@ -8,6 +8,7 @@ that came with a clone or an archive is not), and the address must be this machi
 import json
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,10 +23,11 @@ NOT_RUNNING = "No local platform runs from this folder: start one with `make run
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform:
-    """A running platform."""
+    """A running platform. `environment` are the variables that point boto3 at it, as its state file has them."""
 
     url: str
     key: str = field(repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def find_local(here: Path) -> LocalPlatform:
@@ -56,12 +58,13 @@ def _read(run: Path) -> LocalPlatform:
     try:
         state = json.loads(_private(run / "state.json"))
         url, pid = str(state["url"]), int(state["pid"])
+        environment = {str(name): str(value) for name, value in dict(state.get("environment", {})).items()}
         os.kill(pid, 0)
     except (ValueError, TypeError, KeyError, ProcessLookupError, PermissionError) as error:
         raise Problem(NOT_RUNNING) from error
     if not is_loopback(url):
         raise Problem(f"{run / 'state.json'} points to another machine; it is not used.")
-    return LocalPlatform(url.rstrip("/"), _private(run / "api-key").strip())
+    return LocalPlatform(url.rstrip("/"), _private(run / "api-key").strip(), environment)
 
 
 def _private(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from headrace_cli.commands import batch, files, jobs, models, profiles
+from headrace_cli.commands import batch, experiment, files, jobs, models, profiles, rollout, routing
 from headrace_cli.problems import FAILED, Problem, plain
 from headrace_cli.world import Session, World, this_world
 
@@ -41,7 +41,10 @@ app = typer.Typer(cls=Guarded, no_args_is_help=True, rich_markup_mode=None, pret
 app.add_typer(batch.app, name="batch", help="Large files: submit, watch, fetch results.")
 app.add_typer(jobs.app, name="jobs", help="Single requests, accepted now and answered later.")
 app.add_typer(files.app, name="files", help="What was uploaded, and what batches left.")
-app.command("models")(models.models)
+app.add_typer(models.app, name="models", help="What can be asked; and the registry of versions, for operators.")
+app.add_typer(routing.app, name="routing", help="Which version serves whom, changed without a deployment.")
+app.add_typer(rollout.app, name="rollout", help="New versions, brought in by evidence.")
+app.add_typer(experiment.app, name="experiment", help="A/B tests: versions compared by what callers do with them.")
 app.add_typer(profiles.app, name="config", help="Services by name.")
 app.command("login")(profiles.login)
 app.command("logout")(profiles.logout)

@@ -1,0 +1,1 @@
+"""Inspection of ONNX files that somebody brought."""
