@@ -16,7 +16,7 @@ import numpy as np
 from endpoints.serving.datatypes import ONNX_DATATYPES
 from endpoints.serving.errors import BadInput, ModelFailed, ServingError
 from endpoints.serving.sessions import open_session
-from endpoints.serving.tensors import Signature
+from endpoints.serving.tensors import Signature, decode_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,11 +76,13 @@ class Runner:
         self.batchable = False
         self._model = model
         self._collate = getattr(model, "collate", None)
+        self._example: dict[str, np.ndarray] | None = None
         if model is None:
             self.signature = _onnx_signature(sessions[0])
             self._output_names = list(self.signature.outputs)
             self.metadata: dict[str, Any] = {}
             self._texts = [port.name for port in self.signature.inputs.values() if port.datatype.name == "BYTES"]
+            self._example = _read_example(artifact, self.signature)
         else:
             self._texts = []
             self._output_names = [port.name for port in sessions[0].get_outputs()]
@@ -122,10 +124,12 @@ class Runner:
         return self._model is not None
 
     def example(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Give a request for warm-up: model.py's own, or a synthetic row for a bare ONNX model."""
+        """Give a request for warm-up: model.py's own, or the example or a synthetic row of a bare ONNX model."""
         if self._model is not None:
             tensors, parameters = self._model.example()
             return tensors, parameters
+        if self._example is not None:
+            return self._example, {}
         return self.synthetic(rows=1, seed=0), {}
 
     def synthetic(self, *, rows: int, seed: int) -> dict[str, np.ndarray]:
@@ -133,8 +137,10 @@ class Runner:
         random = np.random.default_rng(seed)
         tensors: dict[str, np.ndarray] = {}
         for port in self.signature.inputs.values():
+            # Not every model takes every size that it leaves open: an example says which it takes.
+            taken = self._example[port.name].shape if self._example is not None else None
             sizes = [
-                size if size >= 0 else (rows if axis == 0 else _FREE_SIZE_EXAMPLE)
+                size if size >= 0 else rows if axis == 0 else taken[axis] if taken else _FREE_SIZE_EXAMPLE
                 for axis, size in enumerate(port.shape)
             ]
             kind = port.datatype.dtype
@@ -322,6 +328,16 @@ def _load_code(artifact: Artifact) -> Any:
     sys.modules[name] = module  # dataclasses look their module up by name
     exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 - verified a moment ago
     return module.load(artifact.directory)
+
+
+def _read_example(artifact: Artifact, signature: Signature) -> dict[str, np.ndarray] | None:
+    """Read the request that an artifact without model.py may bring along."""
+    if EXAMPLE_FILE not in artifact.files:
+        return None
+    try:
+        return decode_request((artifact.directory / EXAMPLE_FILE).read_bytes(), signature=signature).tensors
+    except BadInput as error:
+        raise ValueError(f"{EXAMPLE_FILE}: {error.message}") from error
 
 
 def _onnx_signature(session: Any) -> Signature:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 SWEEP_S = 1.0
 LAME_DUCK_S = 1.0  # for callers that have not yet seen /ping fail; their requests are answered
-IDLE_GRACE_S = 0.5
+IDLE_GRACE_S = 1.5
 POLL_S = 0.02
 
 

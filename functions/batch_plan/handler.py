@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -17,11 +18,14 @@ from headrace.batches.planning.planner import Planner
 from headrace.batches.planning.transform import Preparation
 from headrace.batches.reading.reader import Reader
 from headrace.catalog import load
+from headrace.routing.held import HeldRouting
+from headrace_aws.background import BackgroundThreads
 from headrace_aws.batch_steps import run_step
 from headrace_aws.batches_bucket import BatchesBucket, SourceObjects
 from headrace_aws.batches_table import BatchesTable
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.parquet import ParquetTables
+from headrace_aws.routing_table import RoutingTable
 from headrace_aws.sagemaker_models import SageMakerModels
 from headrace_aws.seen_ids import scratch_ids
 from headrace_aws.settings import BatchPlanSettings
@@ -52,6 +56,7 @@ planner = Planner(
     batches_bucket=settings.batches_bucket,
     prefix=settings.prefix,
     wall=time.time,
+    routing=HeldRouting(RoutingTable(table), BackgroundThreads(), time.time, Lock()).of,
 )
 
 

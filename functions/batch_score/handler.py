@@ -71,6 +71,7 @@ scorer = Scorer(
     clock=time.monotonic,
     wall=time.time,
     uniform=random.random,  # spreads requests, guards nothing
+    routing=state.routing.of,
 )
 
 

@@ -21,6 +21,7 @@ from functions.predict.routes import (
     inference_protocol,
     jobs,
     models,
+    outcomes,
 )
 from functions.predict.routes import (
     route as dry_run,
@@ -61,7 +62,8 @@ def create_app(services: Services) -> FastAPI:
         # Lambda traces the invocation and Powertools writes the metrics: FastAPI's own would measure it all again.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for module in (classifications, detections, models, dry_run, jobs, files, batches, inference_protocol, documents):
+    described = (classifications, detections, models, dry_run, outcomes, jobs, files, batches)
+    for module in (*described, inference_protocol, documents):
         for method, path, handle in module.ROUTES:
             # Starlette's plain routes: FastAPI's own work out what to inject, for each request too, and nothing is.
             route = Route(

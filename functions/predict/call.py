@@ -17,6 +17,7 @@ from headrace.deadline import SDK_TIMEOUT_HEADER, TIMEOUT_HEADER, Deadline, deci
 from headrace.errors import InvalidRequest, Unauthenticated
 from headrace.identity import Principal
 from headrace.jobs.prefer import WEBHOOK_HEADER, Preference, prefer
+from headrace.routing.assigned import Assigned
 
 VERSION_HEADER = "x-headrace-version"
 STICKY_HEADER = "x-headrace-sticky-key"
@@ -44,7 +45,10 @@ _ANSWER_HEADERS = (
 
 @dataclass(slots=True)
 class Call:
-    """A request in progress. `record` is what its log line and metrics will say: never input, never output."""
+    """A request in progress. `record` is what its log line and metrics will say: never input, never output.
+
+    `assigned` is what the routing document said about it, once a version is chosen.
+    """
 
     request: Request
     request_id: str
@@ -53,6 +57,7 @@ class Call:
     record: dict[str, Any] = field(default_factory=dict)
     answer_headers: dict[str, str] = field(default_factory=dict)
     target_s: float = 0.0
+    assigned: Assigned | None = None
     _deadline: Deadline | None = None
     _principal: Principal | None = None
 

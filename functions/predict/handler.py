@@ -27,6 +27,7 @@ from headrace_aws.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from headrace.jobs.asynchronous import Asynchronous
+    from headrace.rollouts.copies import Copier
 
 settings = PredictSettings.read(os.environ)
 logger = Logger()
@@ -45,6 +46,25 @@ def _asynchronous() -> "Asynchronous":
         objects=JobsBucket(settings.jobs_bucket, calls=BoundedCalls()),
         calls=BoundedCalls(),
         wall=time.time,
+    )
+
+
+@cache
+def _copier() -> "Copier":
+    import secrets  # noqa: PLC0415 - only endpoints with a shadow need these
+    from threading import Lock  # noqa: PLC0415
+
+    from headrace.rollouts.copies import Copier  # noqa: PLC0415
+    from headrace_aws.background import BackgroundThreads  # noqa: PLC0415
+    from headrace_aws.shadow_bucket import ShadowBucket  # noqa: PLC0415
+    from headrace_aws.shadow_queue import ShadowQueue  # noqa: PLC0415
+
+    return Copier(
+        objects=ShadowBucket(settings.jobs_bucket, calls=BoundedCalls()),
+        queue=ShadowQueue(settings.shadow_queue, calls=BoundedCalls()),
+        background=BackgroundThreads(),
+        random_bytes=secrets.token_bytes,
+        lock=Lock(),
     )
 
 
@@ -83,6 +103,9 @@ app = create_app(
                 loopback=bool(settings.webhooks_loopback),
             )
         ),
+        routing=lambda: state.routing,
+        recorder=lambda: state.recorder,
+        copier=_copier if settings.shadow_queue else None,
         clock=time.monotonic,
         sleep=time.sleep,
         report=Telemetry(logger, Metrics(), store_failures=state.take_failures).report,

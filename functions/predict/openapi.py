@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from functions.predict.batch_operations import BATCH_OPERATIONS, BATCH_SCHEMAS
 from functions.predict.lean import FastAPI, Route
 from functions.predict.operations import OPERATIONS, PROTOCOL_SCHEMAS, SCHEMAS, Operation
+from functions.predict.outcome_operations import OUTCOME_OPERATIONS, OUTCOME_SCHEMAS
 from headrace.gateway import PUBLIC_PATHS
 
 _REF = "#/components/schemas/{model}"
@@ -48,7 +49,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     ]
     base = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=routes)
     _, definitions = models_json_schema(
-        [(schema, "validation") for schema in SCHEMAS + BATCH_SCHEMAS], ref_template=_REF
+        [(schema, "validation") for schema in SCHEMAS + BATCH_SCHEMAS + OUTCOME_SCHEMAS], ref_template=_REF
     )
     base["components"] = {
         "schemas": {**definitions.get("$defs", {}), **PROTOCOL_SCHEMAS},
@@ -62,7 +63,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         },
     }
     base["security"] = [{"ApiKey": []}, {"Bearer": []}]
-    operations = OPERATIONS | BATCH_OPERATIONS
+    operations = OPERATIONS | BATCH_OPERATIONS | OUTCOME_OPERATIONS
     for path, methods in base["paths"].items():
         for method in methods:
             methods[method] = _operation(path, operations[method.upper(), path])
@@ -75,7 +76,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     error = {"$ref": f"#/components/schemas/{'ProtocolError' if protocol else 'Error'}"}
     statuses = operation.errors if public else ("401", "403", "429", "504", *operation.errors)
     responses: dict[str, Any] = {
-        "200": {
+        operation.status: {
             "description": operation.answer,
             "headers": _answer_headers(inference=operation.deferrable),
             "content": {media: {"schema": schema} for media, schema in operation.response.items()},
@@ -119,6 +120,7 @@ def _answer_headers(*, inference: bool) -> dict[str, Any]:
         names |= {
             "x-headrace-served-by": "The model and what of it served.",
             "x-headrace-degraded": "Why the primary did not serve; absent when it did.",
+            "x-headrace-outcome-token": "For POST /v1/outcomes, where what comes of this answer is counted.",
             "cache-status": "RFC 9211: whether the answer came from the cache; absent where there is none.",
             "age": "Seconds since an answer from the cache was computed.",
             "ratelimit-limit": "Requests at once that the plan allows.",

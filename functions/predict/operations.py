@@ -141,7 +141,11 @@ PROTOCOL_SCHEMAS: dict[str, Schema] = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `request` and `response` map media types to schemas; `errors` adds to what every route can answer."""
+    """One route.
+
+    `request` and `response` map media types to schemas; `errors` adds to what every route can answer; `status` is that
+    of an answer which is none of them.
+    """
 
     id: str
     tag: str
@@ -151,6 +155,7 @@ class Operation:
     request: dict[str, Schema] | None = None
     parameters: tuple[Schema, ...] = ()
     errors: tuple[str, ...] = ()
+    status: str = "200"
 
     @property
     def deferrable(self) -> bool:

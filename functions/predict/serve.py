@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from functions.predict.call import Call
@@ -15,7 +16,8 @@ from headrace.invocation.policy import Answer, Invocation, invoke
 from headrace.invocation.steps import run
 from headrace.jobs.prefer import WEBHOOK_HEADER
 from headrace.plans import Plan
-from headrace.routing.capabilities import PINNED, Need, route, rung_name, why_not_rung
+from headrace.routing.assigned import Assigned, assign, chosen
+from headrace.routing.capabilities import PINNED, Need, rung_name, why_not, why_not_rung
 from headrace_aws.performer import Performer
 
 T = TypeVar("T")
@@ -61,15 +63,57 @@ def within_limits(call: Call, services: Services, *, seconds: float) -> Iterator
         policy.admission.release(admitted)
 
 
-def choose(call: Call, services: Services, endpoint: Endpoint, need: Need) -> Version:
-    """The version for this caller and this need.
+def in_force(call: Call, services: Services, endpoint: Endpoint, need: Need, *, caller: str | None = None) -> Assigned:
+    """What the routing document in force says about this request; it is told in the record.
+
+    Args:
+        call: the request in progress.
+        services: the document is theirs.
+        endpoint: as declared.
+        need: what the request needs.
+        caller: what a draw sticks to, where it is not the call's own key.
+
+    Raises:
+        InvalidRequest: a header is wrong.
+        Forbidden: the caller's plan is not known.
+    """
+    held = None if services.routing is None else services.routing()
+    principal, plan = call.principal, plan_of(call, services)
+
+    def reason(version: Version, need: Need) -> str:
+        return why_not(version, need, principal=principal, plan=plan)
+
+    assigned = assign(
+        endpoint,
+        None if held is None else held.of(endpoint.name),
+        need,
+        caller=call.sticky_key if caller is None else caller,
+        tenant=principal.tenant,
+        headers=call.request.headers,
+        request_id=call.request_id,
+        why_not=reason,
+    )
+    if held is not None and held.stale(endpoint.name):
+        call.record["routing_stale"] = True
+    if assigned.document:
+        call.record["routing"] = assigned.document
+    if assigned.passed_over:
+        call.record["passed_over"] = assigned.passed_over
+    return assigned
+
+
+def choose(call: Call, services: Services, endpoint: Endpoint, need: Need) -> tuple[Version, Assigned]:
+    """The version for this caller and this need, and what the routing document had to say to it.
 
     Raises:
         UnknownTarget: no such version, or none that fits the wishes.
         Forbidden: the caller may use none of them.
         InvalidRequest: the input is too large for all of them, or a header is wrong.
     """
-    return route(endpoint, need, caller=call.sticky_key, principal=call.principal, plan=plan_of(call, services))
+    assigned = in_force(call, services, endpoint, need)
+    version = chosen(assigned, principal=call.principal, plan=plan_of(call, services))
+    call.assigned = assigned.drawn(version.name)
+    return version, call.assigned
 
 
 def serve(
@@ -111,11 +155,14 @@ def serve(
         payload_bytes=call.record.get("bytes_in", 0),
         pinned=pinned or call.pinned,
     )
-    version = choose(call, services, endpoint, need)
+    version, assigned = choose(call, services, endpoint, need)
+    endpoint, need = assigned.endpoint, assigned.need  # as the routing document has them
     deadline = call.deadline(endpoint)
     call.record.update(
         endpoint=endpoint.name, task=endpoint.task, version=version.name, tenant=principal.tenant, plan=plan.name
     )
+    if assigned.subject:
+        call.record.update(subject=assigned.subject, stage=assigned.stage, arm=assigned.arm)
     if services.jobs is not None and WEBHOOK_HEADER in call.request.headers and call.preference.respond_async:
         from functions.predict.deferred import check_webhook  # noqa: PLC0415 - few requests have one
 
@@ -127,14 +174,26 @@ def serve(
     if endpoint.async_inference is not None and services.asynchronous is not None:
         from functions.predict.asynchronous import answer_of_run, sending_of  # noqa: PLC0415 - few endpoints have this
 
+        asked = need if assigned.pinned is None else replace(need, pinned=assigned.pinned)
         sending = sending_of(
-            call, request, endpoint=endpoint, need=need, plan=plan, read=read, binary_output=binary_output
+            call, request, endpoint=endpoint, need=asked, plan=plan, read=read, binary_output=binary_output
         )
         if sending is not None:
             found = answer_of_run(call, services, services.asynchronous(), sending)
             _tell(call, found)
             return found
 
+    counting = None
+    if assigned.subject and services.recorder is not None:
+        from functions.predict.counting import begin_counting, without_shared_answers  # noqa: PLC0415 - seldom wanted
+
+        counting = begin_counting(call, services, assigned, version, request)
+        endpoint = without_shared_answers(endpoint)
+    kept = None
+    if assigned.shadow and services.copier is not None:
+        from functions.predict.shadowing import Kept, offer_copy  # noqa: PLC0415 - few endpoints have a shadow
+
+        read = kept = Kept(read)
     against = [(rung, why_not_rung(endpoint, rung, need, principal=principal, plan=plan)) for rung in endpoint.ladder]
     invocation = Invocation(
         request=request,
@@ -166,9 +225,17 @@ def serve(
     before = services.clock()
     try:
         answer = run(invoke(invocation, services.policy()), perform=performer.perform)
+    except HeadraceError as refusal:
+        if counting is not None:
+            counting.refused(refusal)
+        raise
     finally:
         call.target_s = services.clock() - before
     _tell(call, answer)
+    if counting is not None:
+        counting.answered(answer)
+    if kept is not None:
+        offer_copy(call, services, assigned, request=request, kept=kept, answer=answer, binary_output=binary_output)
     return answer
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from headrace.idempotency.keys import Idempotency
     from headrace.jobs.asynchronous import Asynchronous
     from headrace.jobs.offers import Jobs
+    from headrace.rollouts.copies import Copier
+    from headrace.rollouts.recorder import Recorder
+    from headrace.routing.held import HeldRouting
 
 
 class Inputs(Protocol):
@@ -43,6 +46,8 @@ class Services:
     `policy` is made when first asked for, not in a snapshot that many processes start from. So are `idempotency` and
     `jobs`: few requests need them, and a cold start does not pay for them. Without `jobs` nothing is deferred, and
     without `asynchronous` every job is served as a caller who waits. Without `batches` there are no files either.
+    Without `routing` the declaration alone decides which version serves whom, without `recorder` nothing is counted for
+    rollouts and experiments, and without `copier` no request is copied to a shadow.
     """
 
     catalog: Catalog
@@ -58,3 +63,6 @@ class Services:
     report: Callable[[dict[str, Any]], None]
     asynchronous: Callable[[], Asynchronous] | None = None
     batches: Callable[[], Batches] | None = None
+    routing: Callable[[], HeldRouting] | None = None
+    recorder: Callable[[], Recorder] | None = None
+    copier: Callable[[], Copier] | None = None

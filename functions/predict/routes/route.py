@@ -7,11 +7,12 @@ from functions.predict.call import Call
 from functions.predict.lean import Response
 from functions.predict.needs import primary_languages
 from functions.predict.schemas.requests import RouteRequest
-from functions.predict.serve import plan_of
+from functions.predict.serve import in_force, plan_of
 from functions.predict.services import Services
 from functions.predict.statuses import status_of
 from headrace.errors import InvalidRequest
 from headrace.plans import Plan
+from headrace.routing.assigned import Assigned
 from headrace.routing.capabilities import Explanation, Need, explain
 from headrace.tasks.contracts import TASKS
 
@@ -39,7 +40,14 @@ async def explain_route(call: Call, services: Services) -> Response:
     )
     # As the header of a real request is: a key of the caller's own, within its tenant.
     caller = call.sticky_key if body.sticky_key is None else f"{principal.tenant}\0{body.sticky_key}"
-    explanation = explain(services.catalog, need, model=body.model, caller=caller, principal=principal, plan=plan)
+    explanation = explain(
+        services.catalog,
+        need,
+        model=body.model,
+        principal=principal,
+        plan=plan,
+        in_force=lambda endpoint: in_force(call, services, endpoint, need, caller=caller),
+    )
     call.record.update(endpoint=explanation.endpoint, tenant=principal.tenant, plan=plan.name)
     return Response(json.dumps(_document(explanation, plan)).encode(), media_type="application/json")
 
@@ -55,11 +63,24 @@ def _document(explanation: Explanation, plan: Plan) -> dict[str, object]:
             {"target": each.target, "eligible": each.eligible, "reason": each.reason or None}
             for each in explanation.considered
         ],
+        "routing": _assigned(explanation.assigned),
         "plan": plan.name,
         "tier": plan.tier,
         "refusal": None
         if refusal is None
         else {"status": status_of(refusal), "code": refusal.code, "message": refusal.message},
+    }
+
+
+def _assigned(assigned: Assigned) -> dict[str, object]:
+    """What the routing document says about the request; whom a rollout compares is not for callers to know."""
+    return {
+        "document": assigned.document,
+        "group": assigned.need.group or None,
+        "pinned": assigned.pinned,
+        "experiment": assigned.experiment or None,
+        "arm": (assigned.arm or None) if assigned.experiment else None,
+        "passed_over": assigned.passed_over or None,
     }
 
 

@@ -111,6 +111,21 @@ class Refusal(BaseModel):
     message: str
 
 
+class RoutingInForce(BaseModel):
+    """What the endpoint's routing document says about the request.
+
+    `document` is its version; 0 is the declaration. `passed_over` is what of it could not be kept for this caller, such
+    as a pin to a version that may not serve it.
+    """
+
+    document: int
+    group: str | None
+    pinned: str | None
+    experiment: str | None
+    arm: str | None
+    passed_over: str | None
+
+
 class RouteResponse(BaseModel):
     """What a request would get: `target` first, then `ladder` in its order. `refusal` is null when it would be served.
 
@@ -122,6 +137,7 @@ class RouteResponse(BaseModel):
     target: str | None
     ladder: list[str]
     considered: list[Considered]
+    routing: RoutingInForce
     plan: str
     tier: int
     refusal: Refusal | None

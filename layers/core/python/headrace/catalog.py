@@ -16,6 +16,8 @@ from headrace.tensors import TensorSpec
 FORMAT = 2
 ASYNC_SUFFIX = "-async"
 """What ends the name of an asynchronous endpoint, and may end no declared one's."""
+COMPONENT_NAME_MAX_CHARS = 63
+"""SageMaker API, CreateInferenceComponent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One declared endpoint."""
+    """One declared endpoint. With `components` its versions are inference components, otherwise production variants."""
 
     name: str
     task: str
@@ -148,6 +150,7 @@ class Endpoint:
     hedge: bool = False
     batch: BatchRules | None = None
     async_inference: AsyncRules | None = None
+    components: bool = False
 
     @property
     def hosted(self) -> tuple[Version, ...]:
@@ -208,6 +211,11 @@ class Catalog:
         if len(defaults) != 1:
             raise UnknownTarget(f"Name a model for {task}: GET /v1/models lists those you may use.")
         return defaults[0]
+
+
+def component_name(prefix: str, endpoint: str, version: str) -> str:
+    """What the inference component of a version is called; `prefix` begins the name of every endpoint of the stage."""
+    return f"{prefix}-{endpoint}-{version}"
 
 
 def dump(catalog: Catalog) -> str:

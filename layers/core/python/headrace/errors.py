@@ -31,11 +31,20 @@ Every error has a `code`, stable across releases, and a message that says what t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.invocation.attempts import Tried
+
 
 class HeadraceError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose.
+
+    `tried` is what had been asked before a request was refused, where anything had.
+    """
 
     code = "internal_error"
+    tried: tuple[Tried, ...] = ()
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)

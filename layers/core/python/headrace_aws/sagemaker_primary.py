@@ -1,4 +1,4 @@
-"""The primary on SageMaker: `InvokeEndpoint` with a target variant, and SageMaker's errors as ours.
+"""The primary on SageMaker: `InvokeEndpoint` with a target variant or component, and SageMaker's errors as ours.
 
 Source: SageMaker Runtime API, InvokeEndpoint: request syntax and "Errors"; a container's own status arrives as
 `ModelError` with `OriginalStatusCode`.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from headrace.catalog import Endpoint, Version
+from headrace.catalog import Endpoint, Version, component_name
 from headrace.errors import (
     AttemptFailed,
     AttemptTimedOut,
@@ -58,7 +58,7 @@ _BY_CODE: dict[str, type[AttemptFailed]] = {
 
 
 class SageMakerPrimary:
-    """Invokes `<prefix>-<endpoint>`; the variant is the version's name."""
+    """Invokes `<prefix>-<endpoint>`; a variant has its version's name, a component that of `component_name`."""
 
     def __init__(self, *, prefix: str, calls: BoundedCalls) -> None:
         self._prefix = prefix
@@ -136,7 +136,7 @@ class SageMakerPrimary:
         headers = {
             "content-type": content_type,
             "accept": JSON_TYPE,
-            "x-amzn-sagemaker-target-variant": version.name,
+            **self._target(endpoint, version),
             "x-amzn-sagemaker-custom-attributes": f"headrace-timeout-ms={patience_ms},headrace-tier={tier}",
         }
 
@@ -144,6 +144,11 @@ class SageMakerPrimary:
             return self._runtime.post(path, body, headers=headers, timeout_s=limit_s)
 
         return post
+
+    def _target(self, endpoint: Endpoint, version: Version) -> dict[str, str]:
+        if endpoint.components:
+            return {"x-amzn-sagemaker-inference-component": component_name(self._prefix, endpoint.name, version.name)}
+        return {"x-amzn-sagemaker-target-variant": version.name}
 
 
 def _read(answered: tuple[int, dict[str, str], bytes]) -> InferenceResponse:

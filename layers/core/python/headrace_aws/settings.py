@@ -34,7 +34,8 @@ class PredictSettings(_Settings):
     """`functions/predict`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path.
 
     `jobs_queue` is a URL, `state_machine` an ARN, `inputs_key` that of the KMS key that uploads are encrypted under
-    (empty: S3's own). `webhooks_loopback` is for the laptop: with any value, ends may be told to this machine.
+    (empty: S3's own). `shadow_queue` is a URL too; without it no request is copied. `webhooks_loopback` is for the
+    laptop: with any value, ends may be told to this machine.
     """
 
     stage: str
@@ -51,6 +52,7 @@ class PredictSettings(_Settings):
     state_machine: str
     inputs_key: str = ""
     webhooks_loopback: str = ""
+    shadow_queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,31 @@ class NotifySettings(_Settings):
     notices_queue: str
     pepper_secret: str
     webhooks_loopback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowSettings(_Settings):
+    """`functions/shadow`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path."""
+
+    stage: str
+    prefix: str
+    catalog: str
+    jobs_bucket: str
+    state_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStepSettings(_Settings):
+    """`functions/rollout_step`. `prefix` begins the name of every SageMaker endpoint; `catalog` is a path.
+
+    `rollout_machine` is the ARN of the state machine that calls it.
+    """
+
+    stage: str
+    prefix: str
+    catalog: str
+    state_table: str
+    rollout_machine: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ from headrace.admission.gate import Admission
 from headrace.cache.answers import AnswerCache
 from headrace.health.health import Health
 from headrace.invocation.policy import Policy
+from headrace.routing.held import HeldRouting
 from headrace_aws.admission_tables import BudgetsTable, RatesTable, SlotsTable
 from headrace_aws.background import BackgroundThreads
 from headrace_aws.bounded_calls import BoundedCalls
 from headrace_aws.cache_table import CacheTable
 from headrace_aws.health_table import HealthTable
 from headrace_aws.pepper import read_pepper
+from headrace_aws.routing_table import RoutingTable
 from headrace_aws.state_table import StateTable
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from headrace.catalog import Catalog
     from headrace.idempotency.keys import Idempotency
     from headrace.jobs.offers import Jobs
+    from headrace.rollouts.recorder import Recorder
 
 HOLDER_BYTES = 8
 PATIENT_CALL_TIMEOUT_S = 3.0
@@ -62,9 +65,34 @@ class SharedState:
         return self._table.take_failures() + self._patient.take_failures()
 
     @cached_property
+    def background(self) -> BackgroundThreads:
+        """What does this process's work beside its requests."""
+        return BackgroundThreads()
+
+    @cached_property
+    def routing(self) -> HeldRouting:
+        """The routing documents as this process holds them."""
+        return HeldRouting(RoutingTable(self._table), self.background, time.time, Lock())
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What this process counts for rollouts and experiments. The pepper is never waited for: see `warm`."""
+        from headrace.rollouts.recorder import Recorder  # noqa: PLC0415 - only while versions are compared
+        from headrace_aws.tallies_table import TalliesTable  # noqa: PLC0415
+
+        return Recorder(
+            tallies=TalliesTable(self._table, wall=time.time),
+            background=self.background,
+            wall=time.time,
+            pepper=lambda: self._pepper() if self._pepper.cache_info().currsize else None,
+            holder=secrets.token_hex(HOLDER_BYTES),
+            lock=Lock(),
+        )
+
+    @cached_property
     def policy(self) -> Policy:
         """The invocation policy of this process."""
-        background = BackgroundThreads()
+        background = self.background
         holder = secrets.token_hex(HOLDER_BYTES)
         return Policy(
             admission=Admission(

@@ -6,7 +6,7 @@ Keys are `pk` and `sk`. What belongs to a tenant has the tenant in `pk`. Items t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from headrace.errors import HeadraceError, StoreUnavailable
@@ -29,10 +29,25 @@ class ConditionFailed(Exception):
 
 
 class StateTable:
-    """DynamoDB's calls on one table, by their own names and arguments."""
+    """DynamoDB's calls on one table, by their own names and arguments.
 
-    def __init__(self, table: str, *, calls: BoundedCalls | None = None, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    Args:
+        table: its name.
+        calls: what bounds each call in time.
+        timeout_s: how long a call may take.
+        make_client: gives the client; the function's own, in the function's own account, where it is left out.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        calls: BoundedCalls | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+        make_client: Callable[[], Any] | None = None,
+    ) -> None:
         self.name = table
+        self._make_client = make_client
         self._calls = calls or BoundedCalls()
         self._timeout_s = timeout_s
         self._failures = 0
@@ -124,8 +139,27 @@ class StateTable:
         arguments.setdefault("ReturnValuesOnConditionCheckFailure", "ALL_OLD")
         self._call("delete_item", Key=key(pk, sk), **arguments)
 
+    def transact(self, items: list[Item], *, token: str) -> None:
+        """Write all of up to 100 items of this table, or none of them (TransactWriteItems).
+
+        Args:
+            items: each one `{"Put": …}`, `{"Update": …}`, `{"Delete": …}` or `{"ConditionCheck": …}` as DynamoDB has
+                them; the table's name is put in.
+            token: of at most 36 characters, one for one set of items: sent again within ten minutes, it is done once.
+
+        Raises:
+            ConditionFailed: a condition does not hold, or another transaction is at one of the items; nothing was
+                written. `item` is what stood at the first condition that failed.
+            StoreUnavailable: no answer in time; all of it may have been written all the same.
+        """
+        common = {"TableName": self.name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        whole = [{kind: {**common, **write} for kind, write in item.items()} for item in items]
+        self._named("transact_write_items", TransactItems=whole, ClientRequestToken=token)
+
     @property
     def _client(self) -> Any:
+        if self._make_client is not None:
+            return self._make_client()
         return client("dynamodb", read_timeout_s=read_timeout_step_s(self._timeout_s))
 
     def _call(self, action: str, **arguments: Any) -> Any:
@@ -156,4 +190,11 @@ def _translated(error: Exception) -> Exception:
     code = answer.get("Error", {}).get("Code", "")
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(answer.get("Item", {}))
+    if code == "TransactionCanceledException":
+        reasons = answer.get("CancellationReasons", [])
+        for reason in reasons:
+            if reason.get("Code") == "ConditionalCheckFailed":
+                return ConditionFailed(reason.get("Item", {}))
+        if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
+            return ConditionFailed({})
     return StoreUnavailable(f"The state store failed: {code or type(error).__name__}.")

@@ -28,6 +28,11 @@ _LOGGED = frozenset(
         "replayed",
         "job",
         "attempts",
+        "routing",
+        "passed_over",
+        "subject",
+        "stage",
+        "arm",
         "items",
         "image_bytes",
         "bytes_in",
@@ -97,5 +102,6 @@ def counts_of(record: Mapping[str, Any]) -> dict[str, int]:
         "Retried": int(not record.get("hedged") and len(targets) > len(set(targets))),
         "Hedged": int(bool(record.get("hedged"))),
         "CacheHits": int(record.get("cache") == "hit"),
+        "RoutingStale": int(bool(record.get("routing_stale"))),
         **{metric: int(outcome in outcomes) for outcome, metric in _BY_OUTCOME.items()},
     }

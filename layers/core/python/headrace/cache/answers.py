@@ -128,6 +128,12 @@ class AnswerCache:
                 return None
         return self._cached(key, entry, now)
 
+    def holds(self, key: str, rules: CacheRules) -> bool:
+        """Whether this process itself keeps a fresh answer. Asks nobody, and nobody has to compute for it."""
+        with self._guard:
+            entry = self._local.get(key)
+        return entry is not None and is_fresh(entry, rules, wall=self._wall())
+
     def stale(self, key: str, rules: CacheRules) -> Cached | None:
         """An answer younger than `rules.stale_s`, for when none can be computed. A fresh one serves too."""
         now = self._wall()

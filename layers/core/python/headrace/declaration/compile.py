@@ -75,6 +75,7 @@ def _endpoint(declaration: EndpointDeclaration) -> Endpoint:
         hedge=declaration.hedge,
         batch=_batch(declaration),
         async_inference=_async(declaration),
+        components=declaration.components is not None,
     )
 
 

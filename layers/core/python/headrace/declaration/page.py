@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from headrace.batches.bounds import TRANSFORM_RECORDS_MIN
 from headrace.declaration.plans import WINDOWS_S
 from headrace.declaration.policy import CacheDeclaration, CostDeclaration, Rung, ServesDeclaration
+from headrace.declaration.rollout import plan_of
 from headrace.declaration.schema import EndpointDeclaration
 from headrace.plans import Plan
 from headrace.tasks.contracts import OBJECT_DETECTION, TEXT_CLASSIFICATION
@@ -90,6 +91,28 @@ def _serves(serves: ServesDeclaration) -> str:
     return "; ".join(f"`{name}` {value}" for name, value in shown.items())
 
 
+def _rollouts(declaration: EndpointDeclaration) -> str:
+    plan = plan_of(declaration.rollout, availability=declaration.slo.availability)
+    bounded = [f"`{limit.metric}` below {limit.rate_max:.3g}" for limit in plan.limits if limit.rate_max < 1.0]
+    compared = [f"`{limit.metric}`" for limit in plan.limits if limit.rate_max >= 1.0]
+    steps = ", ".join(f"{share / 100:g}" for share in plan.steps)
+    said = [f"steps of {steps} %", *([f"shadows {plan.shadow / 100:g} %"] if plan.shadow else [])]
+    said += [f"{', '.join(bounded)} to be promoted"] if bounded else []
+    said += [f"{', '.join(compared)} compared with the control"] if compared else []
+    return "; ".join([*said, f"false rollbacks at most {plan.alpha:g}"])
+
+
+def _capacity(declaration: EndpointDeclaration) -> str:
+    capacity, shared = declaration.capacity, declaration.components
+    said = f"{capacity.mode}, {capacity.min_instances} to {capacity.max_instances} instances"
+    each = f"{capacity.concurrent_requests_per_instance} requests each"
+    if shared is None:
+        return f"{said} per version, {each}"
+    most = f" to {shared.max_copies}" if shared.max_copies else " or more"
+    copies = f"{shared.min_copies}{most} copies of each version, {shared.copies_per_instance} to an instance"
+    return f"{said} that all versions share, {each}; {copies}"
+
+
 def _section(declaration: EndpointDeclaration) -> str:
     hosted = {name: version for name, version in declaration.versions.items() if version.hosting == "endpoint"}
     total = sum(version.weight for version in hosted.values())
@@ -100,7 +123,7 @@ def _section(declaration: EndpointDeclaration) -> str:
     )
     serves = {name: _serves(version.serves) for name, version in declaration.versions.items()}
     costs = {name: _cost(version.cost) for name, version in declaration.versions.items() if version.cost is not None}
-    capacity, hardware = declaration.capacity, declaration.hardware
+    hardware = declaration.hardware
     rows = (
         ("task", declaration.task + (" (default)" if declaration.default else "")),
         ("ask at", f"`{_ROUTES.get(declaration.task, f'POST /v2/models/{declaration.name}/infer')}`"),
@@ -114,16 +137,13 @@ def _section(declaration: EndpointDeclaration) -> str:
         ("costs", "; ".join([_cost(declaration.cost), *(f"`{name}`: {text}" for name, text in costs.items())])),
         ("cache", _cache(declaration.cache)),
         ("hedged", "yes" if declaration.hedge else "no"),
+        ("contract", f"API version {declaration.api_version}"),
+        ("golden requests", ", ".join(f"`{golden.name}`" for golden in declaration.golden) or "none"),
         ("batches", _batch(declaration)),
         ("jobs", _jobs(declaration)),
+        ("rollouts", _rollouts(declaration)),
         ("runs on", f"{hardware.accelerator}: {', '.join(hardware.instance_types)}"),
-        (
-            "capacity",
-            (
-                f"{capacity.mode}, {capacity.min_instances} to {capacity.max_instances} instances per version, "
-                f"{capacity.concurrent_requests_per_instance} requests each"
-            ),
-        ),
+        ("capacity", _capacity(declaration)),
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return f"## {declaration.name}\n\n{declaration.description}\n\n| | |\n| --- | --- |\n{table}\n"

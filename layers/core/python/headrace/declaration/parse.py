@@ -13,6 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from headrace.declaration.plans import EXAMPLE, PlansDeclaration
+from headrace.declaration.routing import EXAMPLE as ROUTING_EXAMPLE
+from headrace.declaration.routing import RoutingDeclaration
 from headrace.declaration.schema import EndpointDeclaration
 from headrace.declaration.shape import Declared, Path
 from headrace.plans import Plan
@@ -56,6 +58,18 @@ def parse_plans(text: str, *, source: str) -> tuple[dict[str, Plan] | None, list
         return None, found
     problems = [_problem(path, message, lines=lines, source=source) for path, message in declaration.problems()]
     return (None if problems else declaration.compiled()), problems
+
+
+def parse_routing(text: str, *, source: str) -> tuple[RoutingDeclaration | None, list[str]]:
+    """Check the file of a routing document; arguments and answer are as for an endpoint."""
+    lines: Lines = {}
+    declaration, found = _parse(
+        text, RoutingDeclaration, source=source, empty=f"write `{ROUTING_EXAMPLE}`", lines=lines
+    )
+    if declaration is None:
+        return None, found
+    problems = [_problem(path, message, lines=lines, source=source) for path, message in declaration.problems()]
+    return (None if problems else declaration), problems
 
 
 def _parse(text: str, shape: type[T], *, source: str, empty: str, lines: Lines) -> tuple[T | None, list[str]]:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.declaration.asynchronous import AsyncDeclaration, async_version, name_problems
+from headrace.declaration.components import ComponentsDeclaration, component_problems
+from headrace.declaration.golden import Golden, golden_problems
 from headrace.declaration.policy import (
     BatchDeclaration,
     CacheDeclaration,
@@ -20,6 +22,7 @@ from headrace.declaration.policy import (
     ServesDeclaration,
     ladder_problems,
 )
+from headrace.declaration.rollout import RolloutDeclaration
 from headrace.declaration.shape import (
     DIGEST_PATTERN,
     INSTANCE_PATTERN,
@@ -34,13 +37,20 @@ from headrace.plans import Plan
 from headrace.tasks.contracts import TASKS
 from headrace.tensors import DATATYPES
 
+MEANING_MAX_CHARS = 300
+API_VERSION_MAX = 1_000
+
 
 class TensorDeclaration(Declared):
-    """A tensor of a task that leaves its signature to the endpoint."""
+    """A tensor of a task that leaves its signature to the endpoint.
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$")]
+    `meaning` says what shapes cannot: unit, order, range. It is part of the contract, so a change of it is one.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$")]
     datatype: str
     shape: Annotated[list[Annotated[int, Field(ge=-1)]], Field(max_length=8)]
+    meaning: Annotated[str, Field(max_length=MEANING_MAX_CHARS)] = ""
 
     @model_validator(mode="after")
     def known_datatype(self) -> Self:
@@ -131,6 +141,9 @@ class EndpointDeclaration(Declared):
     task: str
     description: Annotated[str, Field(min_length=1, max_length=500)]
     default: bool = False
+    # The number of the contract: what goes in, what comes out, what it means. The registry refuses a version that
+    # changes these under the number of those before it.
+    api_version: Annotated[int, Field(ge=1, le=API_VERSION_MAX)] = 1
     labels: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=10_000)] | None = None
     inputs: list[TensorDeclaration] | None = None
     outputs: list[TensorDeclaration] | None = None
@@ -147,6 +160,9 @@ class EndpointDeclaration(Declared):
     hedge: bool = False
     batch: BatchDeclaration = BatchDeclaration()
     async_inference: AsyncDeclaration | None = None
+    components: ComponentsDeclaration | None = None
+    golden: Golden = Field(default_factory=list)
+    rollout: RolloutDeclaration = RolloutDeclaration()
 
     @property
     def async_version(self) -> str:
@@ -163,6 +179,13 @@ class EndpointDeclaration(Declared):
             *name_problems(self.name),
             *self._task_problems(),
             *self._version_problems(),
+            *component_problems(
+                self.components,
+                accelerator=self.hardware.accelerator,
+                versions=sum(version.hosting == "endpoint" for version in self.versions.values()),
+                max_instances=self.capacity.max_instances,
+            ),
+            *golden_problems(self.golden, task=self.task, versions=self.versions),
             *(found for name in self.versions for found in self._serves_problems(name)),
             *(found for name in self.versions for found in self._plan_problems(name, plans)),
         ]

@@ -23,6 +23,7 @@ KEPT_HEADERS = frozenset(
         "inference-header-content-length",
         "location",
         "x-headrace-degraded",
+        "x-headrace-outcome-token",
         "x-headrace-served-by",
     }
 )

@@ -35,6 +35,8 @@ ATTEMPTS_MAX = 2
 """On the primary; a stand-in is asked once."""
 BACKOFF_MAX_S = 0.05
 """Before a second attempt: a random part of this, so that a fleet does not come back at one instant (full jitter)."""
+REFUSED = "refused_input"
+"""How an attempt ended that the model answered with its caller's mistake."""
 HEDGE_SHARE = 0.95
 """A second call is sent when the first takes longer than this share of recent ones."""
 
@@ -200,6 +202,7 @@ class Attempts:
             # The model read it and refused: it is well, and so is the caller's budget.
             for each in calls:
                 self._ended(attempt, each, "ignored", seconds=self._clock() - before_s, billed=False)
+            self.tried.append(Tried(attempt.target.name, REFUSED, self._clock() - before_s))
             raise
         except BaseException:
             for each in calls:

@@ -19,6 +19,8 @@ from headrace.catalog import Endpoint, Rung, Version
 from headrace.deadline import Deadline
 from headrace.errors import (
     DeadlineTooShort,
+    HeadraceError,
+    InvalidRequest,
     LimitExceeded,
     NothingServed,
     Overloaded,
@@ -177,14 +179,24 @@ class _Asked(Generic[T]):
             return self._answered(hit[0], target.name, cache="hit", age_s=hit[1])
         self._policy.health.arrived(client_retry=self._asked.client_retry)
         try:
+            answer = yield from self._down(target)
+        except InvalidRequest as refusal:
+            refusal.tried = tuple(self._attempts.tried)
+            raise
+        if answer is None:
+            nothing = self._refusal(target)
+            nothing.tried = tuple(self._attempts.tried)
+            raise nothing
+        return answer
+
+    def _down(self, target: Target) -> Steps[Answer[T] | None]:
+        try:
             answer = yield from self._primary(target)
         finally:
             self._cache.leave()
         for rung in self._asked.ladder:
             if answer is None:
                 answer = self._stale() if rung.kind == "stale" else (yield from self._rung(rung))
-        if answer is None:
-            raise self._refusal(target)
         return answer
 
     def _stale(self) -> Answer[T] | None:
@@ -272,7 +284,7 @@ class _Asked(Generic[T]):
         degraded = "" if primary or cache == "hit" else self._attempts.reason
         return Answer(value, served_by, degraded, tuple(self._attempts.tried), self._rate, cache, age_s)
 
-    def _refusal(self, target: Target) -> Exception:
+    def _refusal(self, target: Target) -> HeadraceError:
         tried = tuple(self._attempts.tried)
         reasons = {each.outcome for each in tried} - {each.outcome for each in self._asked.refused}
         retry_after_s = RETRY_AFTER_MIN_S + RETRY_AFTER_SPREAD_S * self._policy.uniform()

@@ -13,6 +13,8 @@ from headrace.tensors import BYTES, FREE, TensorSpec
 TEXT_CLASSIFICATION = "text-classification"
 OBJECT_DETECTION = "object-detection"
 TABULAR_SCORING = "tabular-scoring"
+TENSORS = "tensors"
+"""A model that fits no other task: tensors as it declares them, asked through `/v2` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +56,6 @@ TASKS: dict[str, TaskContract] = {
             takes_images=True,
         ),
         TaskContract(TABULAR_SCORING),
+        TaskContract(TENSORS),
     )
 }

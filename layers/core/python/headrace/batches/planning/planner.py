@@ -32,6 +32,9 @@ from headrace.batches.states import Batch, Counts, Problem, moved
 from headrace.batches.storage import BatchRecords, Objects
 from headrace.catalog import Catalog, Endpoint
 from headrace.errors import StoreUnavailable, UnknownTarget
+from headrace.routing.document import Routing
+from headrace.routing.held import declared_alone
+from headrace.routing.traffic import traffic_of
 
 MOVES_MAX = 5
 """How often a record that others move at the same time is read again."""
@@ -53,6 +56,7 @@ class Planner:
         batches_bucket: the bucket's name, for a transform job.
         prefix: begins the names of transform jobs: stages of one account must not end each other's.
         wall: seconds since the epoch.
+        routing: the routing document in force on an endpoint, or None.
     """
 
     catalog: Catalog
@@ -65,6 +69,7 @@ class Planner:
     batches_bucket: str
     prefix: str
     wall: Callable[[], float]
+    routing: Callable[[str], Routing | None] = declared_alone
 
     def run(self, tenant: str, batch_id: str) -> PlanStep:
         """Plan a batch, or find what was planned before.
@@ -136,7 +141,8 @@ class Planner:
         return load_plan(there)
 
     def _prepared(self, batch: Batch, endpoint: Endpoint, planned: Planned) -> Planned:
-        version = batch.options.version or max(endpoint.hosted, key=lambda version: version.weight).name
+        in_force = traffic_of(endpoint, self.routing(endpoint.name)).endpoint
+        version = batch.options.version or max(in_force.hosted, key=lambda version: version.weight).name
         planned = replace(planned, version=version)
         if self._hosted(batch, planned) is None:
             reason = f"{planned.reason} Its endpoint is not there to be copied, so it is the map."

@@ -14,13 +14,17 @@ from headrace.batches.scoring.answering import reader
 from headrace.batches.scoring.asking import PROTOCOL_PREFIX, Ask, joined
 from headrace.batches.scoring.fates import ladder_allowed
 from headrace.batches.states import BATCH_PLAN, Batch
-from headrace.catalog import Catalog, Endpoint, Rung
+from headrace.catalog import Catalog, Endpoint, Rung, Version
 from headrace.deadline import Deadline
 from headrace.errors import Forbidden
 from headrace.identity import Principal
 from headrace.invocation.policy import Invocation
 from headrace.plans import Plan
-from headrace.routing.capabilities import Need, route, why_not_rung
+from headrace.routing.assigned import assign, chosen
+from headrace.routing.capabilities import Need, why_not, why_not_rung
+from headrace.routing.document import Routing
+from headrace.routing.held import declared_alone
+from headrace.routing.traffic import traffic_of
 
 REQUEST_BYTES_MAX = 1 << 20
 """What several records may weigh together in one request."""
@@ -29,14 +33,28 @@ LANE = "~batch"
 
 
 class Poser:
-    """Makes the requests of one batch. `clock` is the policy's monotonic one.
+    """Makes the requests of one batch.
+
+    Args:
+        batch: whose records are asked for.
+        catalog: endpoints and plans.
+        clock: the policy's monotonic one.
+        routing: the routing document in force on an endpoint, or None; it decides for batches, too. A batch may take a
+            tenant to an arm of an experiment, but counts for none.
 
     Raises:
         Forbidden: the caller's plan, or the plan of batches, is not declared.
         UnknownTarget: there is no such model.
     """
 
-    def __init__(self, batch: Batch, *, catalog: Catalog, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        catalog: Catalog,
+        clock: Callable[[], float],
+        routing: Callable[[str], Routing | None] = declared_alone,
+    ) -> None:
         caller = dict(batch.caller)
         self.endpoint = replace(catalog.endpoint(batch.options.endpoint), hedge=False, cache=None)
         self.tiers = catalog.tiers
@@ -50,6 +68,8 @@ class Poser:
         self._own = _plan(catalog, self._principal.plan)
         self.plan = replace(_plan(catalog, BATCH_PLAN), budgets=self._own.budgets)
         self._clock = clock
+        self._routing = routing
+        self._id = batch.batch_id
 
     @property
     def protocol(self) -> bool:
@@ -59,7 +79,8 @@ class Poser:
     @property
     def items_max(self) -> int:
         """Things asked for in one request at most."""
-        return items_max_of(self.endpoint, version=self._options.version)
+        in_force = traffic_of(self.endpoint, self._routing(self.endpoint.name)).endpoint
+        return items_max_of(in_force, version=self._options.version)
 
     def invocation(self, asks: Sequence[Ask], *, attempts: int) -> Invocation[list[Any]]:
         """The request for these records, of which `attempts` have failed before.
@@ -77,19 +98,30 @@ class Poser:
             pinned=self._options.version or None,
         )
         caller = f"{self._principal.tenant}\0{self._principal.key_id}"
-        version = route(self.endpoint, need, caller=caller, principal=self._principal, plan=self._own)
+        assigned = assign(
+            self.endpoint,
+            self._routing(self.endpoint.name),
+            need,
+            caller=caller,
+            tenant=self._principal.tenant,
+            headers={},
+            request_id=f"{self._id}/{asks[0].line}",
+            why_not=self._why_not,
+        )
+        version = chosen(assigned, principal=self._principal, plan=self._own)
+        endpoint, need = assigned.endpoint, assigned.need
         ladder: tuple[Rung, ...] = ()
         if self._options.degraded and ladder_allowed(attempts):
             ladder = tuple(
                 rung
-                for rung in self.endpoint.ladder
+                for rung in endpoint.ladder
                 if rung.kind != "stale"
-                and not why_not_rung(self.endpoint, rung, need, principal=self._principal, plan=self._own)
+                and not why_not_rung(endpoint, rung, need, principal=self._principal, plan=self._own)
             )
         request = joined(asks)
         return Invocation(
             request=request,
-            endpoint=self.endpoint,
+            endpoint=endpoint,
             version=version,
             ladder=ladder,
             tenant=self._principal.tenant,
@@ -101,6 +133,9 @@ class Poser:
             cache_use="off",
             lane=f"{self._principal.tenant}{LANE}",
         )
+
+    def _why_not(self, version: Version, need: Need) -> str:
+        return why_not(version, need, principal=self._principal, plan=self._own)
 
 
 def items_max_of(endpoint: Endpoint, *, version: str = "") -> int:

@@ -29,6 +29,8 @@ from headrace.batches.states import OVER, Batch
 from headrace.batches.storage import BatchRecords, Objects, Progresses, Sources, Streams
 from headrace.catalog import Catalog, Endpoint
 from headrace.errors import StoreUnavailable, UnknownTarget
+from headrace.routing.document import Routing
+from headrace.routing.held import declared_alone
 
 State = Literal["done", "more", "paused", "stopped"]
 
@@ -63,6 +65,7 @@ class Scorer:
         wall: seconds since the epoch.
         uniform: chance in [0, 1).
         peers: how many shards are scored at once at most.
+        routing: the routing document in force on an endpoint, or None.
     """
 
     catalog: Catalog
@@ -77,6 +80,7 @@ class Scorer:
     wall: Callable[[], float]
     uniform: Callable[[], float]
     peers: int = SHARDS_AT_ONCE
+    routing: Callable[[str], Routing | None] = declared_alone
 
     def run(self, tenant: str, batch_id: str, shard: Shard, *, until_s: float) -> Scored:
         """Go on with a shard until it is done, or `until_s` (wall clock) is near.
@@ -91,7 +95,7 @@ class Scorer:
         if batch is None or planned is None:
             raise UnknownTarget("There is no such batch.", code="batch_not_found")
         lines = load_lines(planned)
-        poser = Poser(batch, catalog=self.catalog, clock=self.clock)
+        poser = Poser(batch, catalog=self.catalog, clock=self.clock, routing=self.routing)
         duplicates = self._duplicates(batch, shard)
         pace = begun(
             Bounds(
