@@ -71,6 +71,7 @@ def build(
         flows=platform.flow_stores,
         image_uri=app.node.try_get_context("serving_image_uri"),
         env=env,
+        variants_change=_names(app.node.try_get_context("variants_change")),
     )
     # Artifacts are uploaded between the two, so the order is said and not only implied by the imports.
     models.add_stack_dependency(platform)
@@ -92,6 +93,11 @@ def bundling_here(root: Path) -> Bundling:
         return Bundling(kept, None, SOURCE_ONLY)
     compiler, version = found
     return Bundling(kept, compiler, version)
+
+
+def _names(said: str | None) -> frozenset[str]:
+    """Names behind commas, as the command line has them."""
+    return frozenset(name for name in (said or "").split(",") if name)
 
 
 def _declared_context(root: Path) -> dict[str, Any]:

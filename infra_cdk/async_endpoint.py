@@ -16,7 +16,7 @@ from headrace.catalog import ASYNC_SUFFIX
 from headrace.declaration.schema import EndpointDeclaration
 from headrace.jobs.asynchronous import FAILED_PREFIX, OUTPUT_PREFIX
 from infra_cdk.capacity import AsyncFleet
-from infra_cdk.endpoint import Hosting, guarded, production_variant
+from infra_cdk.hosting import Hosting, guarded, make_endpoint, production_variant
 from infra_cdk.observability import FAST_BURN, PERIOD, alarm, rate
 
 ROUNDS_WAITING = 2
@@ -45,6 +45,7 @@ class AsyncEndpoint(Construct):
         fleet: AsyncFleet,
         model: sagemaker.CfnModel,
         hosting: Hosting,
+        variants_change: bool = False,
     ) -> None:
         super().__init__(scope, id_)
         self.endpoint_name = f"{hosting.prefix}-{declaration.name}{ASYNC_SUFFIX}"
@@ -69,18 +70,8 @@ class AsyncEndpoint(Construct):
             kms_key_id=key if fleet.volume_key_allowed else None,
         )
         failures = self._failures(declaration)
-        self._endpoint = sagemaker.CfnEndpoint(
-            self,
-            "Endpoint",
-            endpoint_name=self.endpoint_name,
-            endpoint_config_name=config.attr_endpoint_config_name,
-            retain_all_variant_properties=True,
-            exclude_retained_variant_properties=[
-                sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DesiredWeight")
-            ],
-            retain_deployment_config=False,
-            deployment_config=guarded("ALL_AT_ONCE", [failures]),
-        )
+        deployment = None if variants_change else guarded("ALL_AT_ONCE", [failures])
+        self._endpoint = make_endpoint(self, self.endpoint_name, config, deployment)
         self._scale(fleet)
         self._watch(fleet)
 

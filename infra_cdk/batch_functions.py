@@ -12,6 +12,7 @@ from infra_cdk.nag import acknowledge, where
 from infra_cdk.notices import Notices
 from infra_cdk.state import State
 from infra_cdk.storage import Storage
+from infra_cdk.targets import Targets
 
 UPLOADED = "tenants/*/incoming/*"
 """Where an object becomes a batch by being there."""
@@ -44,17 +45,12 @@ class BatchFunctions(Construct):
         functions: Functions,
         notices: Notices,
         machine_arn: str,
-        endpoint_names: list[str],
+        targets: Targets,
     ) -> None:
         super().__init__(scope, id_)
         self._shared, self._storage, self._state, self._identity = shared, storage, state, identity
         self._notices, self._machine_arn = notices, machine_arn
-        self._endpoints = [
-            Stack.of(self).format_arn(
-                service="sagemaker", resource="endpoint", resource_name=f"{shared.stage.prefix}-{name}"
-            )
-            for name in endpoint_names
-        ]
+        self._targets = targets
         self.start = self._make_start()
         self.plan = self._make_plan()
         self.score = self._make_score(functions.fallback)
@@ -122,8 +118,10 @@ class BatchFunctions(Construct):
         # A transform job runs an endpoint's model on instances of its own: which model is read where it is said. The
         # names of configurations are CloudFormation's, made anew with every change.
         configs = Stack.of(self).format_arn(service="sagemaker", resource="endpoint-config", resource_name="*")
-        plan.allow(["sagemaker:DescribeEndpoint"], self._endpoints)
+        plan.allow(["sagemaker:DescribeEndpoint"], list(self._targets.endpoints))
         plan.allow(["sagemaker:DescribeEndpointConfig"], [configs])
+        if self._targets.components:
+            plan.allow(["sagemaker:DescribeInferenceComponent"], list(self._targets.components))
         acknowledge(
             plan.role,
             f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:sagemaker:{where(Stack.of(self))}:endpoint-config/*]",
@@ -143,7 +141,7 @@ class BatchFunctions(Construct):
         self._write_batches(score)
         # The same policy as in front of `predict`: limits, circuits and health are shared with online traffic.
         score.allow(USE_STATE, [self._state.table.table_arn])
-        score.allow(["sagemaker:InvokeEndpoint"], self._endpoints)
+        score.allow(["sagemaker:InvokeEndpoint"], self._targets.invocable)
         score.allow(["lambda:InvokeFunction"], [fallback.live.function_arn])
         return score
 

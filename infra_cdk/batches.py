@@ -9,44 +9,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_logs as logs
-from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from headrace.batches.bounds import SHARDS_AT_ONCE
 from infra_cdk.batch_functions import TRANSFORM_JOBS, UPLOADED, BatchFunctions
 from infra_cdk.functions import logical_id
+from infra_cdk.machines import EVENT_BUS, machine_arn, state_machine
 from infra_cdk.nag import acknowledge, where
 from infra_cdk.queues import dead_letter_queue
 from infra_cdk.stages import StageSettings
 from infra_cdk.storage import Storage
 
 DEFINITION = Path(__file__).parent / "state_machines" / "batch.asl.json"
+FLOW = "batch"
 MAP_LABEL = "Shards"
 """The definition's label of its map: part of the names of the executions below it."""
 SHARD_LISTS = "tenants/*/batches/*/shards*.json"
 """`headrace.batches.layout.shards_key` of any batch."""
-EVENT_BUS = "default"
 START_ATTEMPTS = 8
 START_AGE_MAX_S = 3600
 _TRANSFORM_RULE = "StepFunctionsGetEventsForSageMakerTransformJobsRule"
 """By which Step Functions learns that a job is over (Step Functions developer guide, SageMaker AI integration)."""
-
-
-def machine_arn(scope: Construct, *, stage: StageSettings) -> str:
-    """The ARN of the state machine, from its name: its role, and whoever starts it, must know it before it is there."""
-    arn: str = Stack.of(scope).format_arn(
-        service="states",
-        resource="stateMachine",
-        resource_name=f"{stage.prefix}-batch",
-        arn_format=ArnFormat.COLON_RESOURCE_NAME,
-    )
-    return arn
 
 
 class Batches(Construct):
@@ -57,22 +45,12 @@ class Batches(Construct):
     ) -> None:
         super().__init__(scope, id_)
         self._stage, self._storage, self._functions = stage, storage, functions
-        log = logs.LogGroup(
+        self.role, self.machine = state_machine(
             self,
-            "Logs",
-            # Names that begin so share one resource policy, whose size is limited (Step Functions developer guide).
-            log_group_name=f"/aws/vendedlogs/states/{stage.prefix}-batch",
-            retention=logs.RetentionDays.THREE_MONTHS if stage.keep_data else logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.RETAIN if stage.keep_data else RemovalPolicy.DESTROY,
-        )
-        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
-        self.machine = sfn.StateMachine(
-            self,
-            "Machine",
-            state_machine_name=f"{stage.prefix}-batch",
-            state_machine_type=sfn.StateMachineType.STANDARD,
-            definition_body=sfn.DefinitionBody.from_file(str(DEFINITION)),
-            definition_substitutions={
+            stage=stage,
+            flow=FLOW,
+            definition=DEFINITION,
+            places={
                 "PlanFunction": functions.plan.live.function_arn,
                 "ScoreFunction": functions.score.live.function_arn,
                 "FinishFunction": functions.finish.live.function_arn,
@@ -80,15 +58,6 @@ class Batches(Construct):
                 "EventBus": EVENT_BUS,
                 "ShardsAtOnce": str(SHARDS_AT_ONCE),
             },
-            role=self.role,
-            logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=False),
-            tracing_enabled=True,
-            removal_policy=RemovalPolicy.RETAIN if stage.keep_data else RemovalPolicy.DESTROY,
-        )
-        acknowledge(
-            self.role,
-            "AwsSolutions-IAM5[Resource::*]",
-            "delivery of logs and X-Ray's traces take no resource (Step Functions developer guide, logging, X-Ray)",
         )
         self._allow_work()
         self._allow_shards()
@@ -116,7 +85,7 @@ class Batches(Construct):
     def _allow_shards(self) -> None:
         """A distributed map starts its own machine's executions (Step Functions developer guide, Distributed Map)."""
         stack, name = Stack.of(self), f"{self._stage.prefix}-batch"
-        self._allow(["states:StartExecution"], machine_arn(self, stage=self._stage))
+        self._allow(["states:StartExecution"], machine_arn(self, stage=self._stage, flow=FLOW))
         for below in (f"{name}:*", f"{name}/{MAP_LABEL}:*"):
             execution = stack.format_arn(
                 service="states",

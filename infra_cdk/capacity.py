@@ -1,7 +1,8 @@
 """What a declaration means in instances: the decisions, without CDK.
 
 Each hosted version is a production variant with its own instances, because the gateway chooses the variant per caller
-and a variant without instances could not answer.
+and a variant without instances could not answer. A version of weight 0 has as many as the others: it is there to be
+given traffic. Where the declaration says `components`, versions share instances instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace.catalog import COMPONENT_NAME_MAX_CHARS, component_name
+from headrace.declaration.components import instances_needed
 from headrace.declaration.schema import EndpointDeclaration
 
 _LOCAL_STORAGE = re.compile(r"^ml\.(g[4-7]\w*|gr6\w*|p3dn|p4\w*|p5\w*|p6\S*|trn\w+|[a-z]+\d[a-z]*d[a-z]*)\.")
@@ -21,6 +24,8 @@ CANARY_PERCENT = 10
 CANARY_INSTANCES_MIN = 2
 """A canary may be at most half of the fleet (SageMaker API, CapacitySize), so one instance cannot have one."""
 HOURS_PER_MONTH = 730
+SHARED_VARIANT = "AllTraffic"
+"""The one variant of an endpoint whose versions share instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,38 @@ class Fleet:
     @property
     def platform(self) -> Literal["linux/amd64", "linux/arm64"]:
         """What the serving image must be built for."""
-        return "linux/arm64" if _ARM.match(self.instance_types[0]) else "linux/amd64"
+        return _platform(self.instance_types)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One hosted version that shares the endpoint's instances; `name` is unique in the account."""
+
+    name: str
+    version: str
+    artifact_hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFleet:
+    """The instances of an endpoint whose versions are inference components, and what a copy takes of them."""
+
+    components: tuple[Component, ...]
+    instance_types: tuple[str, ...]
+    min_instances: int
+    max_instances: int
+    min_copies: int
+    max_copies: int
+    target_concurrency: int
+    memory_mb: int
+    cpus: float | None
+    accelerators: int
+    volume_key_allowed: bool
+
+    @property
+    def platform(self) -> Literal["linux/amd64", "linux/arm64"]:
+        """What the serving image must be built for."""
+        return _platform(self.instance_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +118,7 @@ def plan_fleet(declaration: EndpointDeclaration, *, max_instances: int | None) -
     Raises:
         ValueError: the capacity mode is not one that can be deployed yet, or the instance types need different images.
     """
-    capacity = declaration.capacity
-    if capacity.mode != "always_on":
-        raise ValueError(  # the schema refuses it too; a new mode there must not silently be served as always_on
-            f"{declaration.name}: capacity.mode {capacity.mode} cannot be deployed yet: say always_on"
-        )
-    types = tuple(declaration.hardware.instance_types)
-    _check_one_image(declaration.name, "hardware", types)
+    capacity, types = declaration.capacity, _instance_types(declaration)
     most = capacity.max_instances if max_instances is None else min(capacity.max_instances, max_instances)
     least = min(capacity.min_instances, most)
     variants = tuple(
@@ -101,6 +131,51 @@ def plan_fleet(declaration: EndpointDeclaration, *, max_instances: int | None) -
         instance_types=types,
         target_concurrency=capacity.concurrent_requests_per_instance,
         traffic_shift="CANARY" if least >= CANARY_INSTANCES_MIN else "ALL_AT_ONCE",
+        volume_key_allowed=not any(has_local_storage(name) for name in types),
+    )
+
+
+def plan_shared(declaration: EndpointDeclaration, *, prefix: str, max_instances: int | None) -> SharedFleet | None:
+    """The instances that the versions of `declaration` share; None when each has its own.
+
+    Args:
+        declaration: the endpoint.
+        prefix: begins the names of everything in the stage.
+        max_instances: the stage's cap on them; what the least copies of all versions take is above any cap.
+
+    Raises:
+        ValueError: as `plan_fleet`, or a component's name is longer than SageMaker takes.
+    """
+    shared = declaration.components
+    if shared is None:
+        return None
+    capacity, types = declaration.capacity, _instance_types(declaration)
+    components = tuple(
+        Component(component_name(prefix, declaration.name, name), name, version.artifact.removeprefix("sha256:"))
+        for name, version in declaration.versions.items()
+        if version.hosting == "endpoint"
+    )
+    for component in components:
+        if len(component.name) > COMPONENT_NAME_MAX_CHARS:
+            raise ValueError(
+                f"{component.name}: an inference component has at most {COMPONENT_NAME_MAX_CHARS} characters:"
+                " shorten the endpoint's name or the version's"
+            )
+    needed = instances_needed(shared, versions=len(components))
+    most = capacity.max_instances if max_instances is None else min(capacity.max_instances, max_instances)
+    most = max(needed, most)
+    room = most * shared.copies_per_instance
+    return SharedFleet(
+        components=components,
+        instance_types=types,
+        min_instances=max(needed, min(capacity.min_instances, most)),
+        max_instances=most,
+        min_copies=shared.min_copies,
+        max_copies=min(room, shared.max_copies or room),
+        target_concurrency=max(1, capacity.concurrent_requests_per_instance // shared.copies_per_instance),
+        memory_mb=shared.memory_mb,
+        cpus=shared.cpus,
+        accelerators=shared.accelerators,
         volume_key_allowed=not any(has_local_storage(name) for name in types),
     )
 
@@ -127,6 +202,21 @@ def plan_async(declaration: EndpointDeclaration, *, max_instances: int | None) -
     )
 
 
+def _instance_types(declaration: EndpointDeclaration) -> tuple[str, ...]:
+    mode = declaration.capacity.mode
+    if mode != "always_on":
+        raise ValueError(  # the schema refuses it too; a new mode there must not silently be served as always_on
+            f"{declaration.name}: capacity.mode {mode} cannot be deployed yet: say always_on"
+        )
+    types = tuple(declaration.hardware.instance_types)
+    _check_one_image(declaration.name, "hardware", types)
+    return types
+
+
+def _platform(types: tuple[str, ...]) -> Literal["linux/amd64", "linux/arm64"]:
+    return "linux/arm64" if _ARM.match(types[0]) else "linux/amd64"
+
+
 def _check_one_image(name: str, part: str, types: tuple[str, ...]) -> None:
     if len({bool(_ARM.match(kind)) for kind in types}) > 1:
         raise ValueError(f"{name}: {part}.instance_types mix arm64 and x86_64: one image serves them all")
@@ -139,11 +229,19 @@ def async_cost_line(name: str, fleet: AsyncFleet) -> str:
 
 def cost_line(name: str, fleet: Fleet) -> str:
     """What is paid for even while nobody calls, in instance-hours: prices differ by region and agreement."""
-    count = fleet.always_on_instances
-    kind = fleet.instance_types[0]
-    instead = f" (or {', '.join(fleet.instance_types[1:])})" if len(fleet.instance_types) > 1 else ""
     most = sum(variant.max_instances for variant in fleet.variants)
+    return _cost(name, fleet.instance_types, always=fleet.always_on_instances, most=most)
+
+
+def shared_cost_line(name: str, fleet: SharedFleet) -> str:
+    """The same of instances that versions share."""
+    said = _cost(name, fleet.instance_types, always=fleet.min_instances, most=fleet.max_instances)
+    return f"{said}; {len(fleet.components)} versions share them, {fleet.min_copies} to {fleet.max_copies} copies each"
+
+
+def _cost(name: str, types: tuple[str, ...], *, always: int, most: int) -> str:
+    instead = f" (or {', '.join(types[1:])})" if len(types) > 1 else ""
     return (
-        f"{name}: {count} x {kind}{instead} always on = {count * HOURS_PER_MONTH} instance-hours a month;"
+        f"{name}: {always} x {types[0]}{instead} always on = {always * HOURS_PER_MONTH} instance-hours a month;"
         f" at most {most} under load"
     )

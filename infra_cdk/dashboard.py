@@ -17,15 +17,17 @@ from infra_cdk.observability import (
     LIMITED_METRIC,
     MICROSECONDS_PER_MS,
     RETRIED_METRIC,
+    ROUTING_STALE_METRIC,
     SHED_METRIC,
     SHED_RATE_MAX,
     STORE_FAILURES_METRIC,
+    Place,
     Watched,
     degraded_rate,
     error_budget,
+    place_metric,
     predict_metric,
     share,
-    variant_metric,
 )
 
 
@@ -34,12 +36,12 @@ def dashboard(
     declaration: EndpointDeclaration,
     *,
     endpoint: str,
-    watched: dict[str, tuple[Watched, Watched]],
+    watched: dict[Place, tuple[Watched, Watched]],
     unserved: Watched,
 ) -> cloudwatch.Dashboard:
     """One page per endpoint: is the promise kept, who answers, and how full are the instances."""
-    variants = list(watched)
     slo = declaration.slo
+    crowd = "ConcurrentRequestsPerCopy" if any(place.component for place in watched) else "ConcurrentRequestsPerModel"
     board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=endpoint, default_interval=Duration.hours(3))
     board.add_widgets(
         cloudwatch.TextWidget(markdown=f"# {declaration.name}\n{declaration.description}", width=24, height=2),
@@ -72,12 +74,12 @@ def dashboard(
         *(
             cloudwatch.GraphWidget(
                 title=title,
-                left=[variant_metric(name, endpoint=endpoint, variant=each, statistic=stat) for each in variants],
+                left=[place_metric(name, place, statistic=stat) for place in watched],
                 width=8,
             )
             for title, name, stat in (
                 ("Invocations", "Invocations", "Sum"),
-                ("Concurrent requests per model", "ConcurrentRequestsPerModel", "Maximum"),
+                ("Concurrent requests per model", crowd, "Maximum"),
                 ("SageMaker's own overhead (us)", "OverheadLatency", "p99"),
             )
         )
@@ -131,7 +133,7 @@ def _policy_row(board: cloudwatch.Dashboard, endpoint: str) -> None:
             title="Policy: answers refused, store calls failed",
             left=[
                 predict_metric(name, endpoint=endpoint, statistic="Sum")
-                for name in (INVALID_ANSWERS_METRIC, STORE_FAILURES_METRIC)
+                for name in (INVALID_ANSWERS_METRIC, STORE_FAILURES_METRIC, ROUTING_STALE_METRIC)
             ],
             width=6,
         ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aws_cdk import ArnFormat, CfnOutput, Environment, IgnoreMode, Stack
 from aws_cdk import aws_ecr_assets as ecr_assets
@@ -13,8 +15,20 @@ from headrace.catalog import ASYNC_SUFFIX
 from headrace.declaration.schema import EndpointDeclaration
 from headrace.jobs.asynchronous import FAILED_PREFIX, INPUT_PREFIX, OUTPUT_PREFIX
 from infra_cdk.async_endpoint import AsyncEndpoint
-from infra_cdk.capacity import Fleet, async_cost_line, cost_line, plan_async, plan_fleet
-from infra_cdk.endpoint import ArtifactStore, Endpoint, FlowStores, Hosting
+from infra_cdk.capacity import (
+    AsyncFleet,
+    Fleet,
+    SharedFleet,
+    async_cost_line,
+    cost_line,
+    plan_async,
+    plan_fleet,
+    plan_shared,
+    shared_cost_line,
+)
+from infra_cdk.component_endpoint import ComponentEndpoint
+from infra_cdk.endpoint import Endpoint
+from infra_cdk.hosting import ArtifactStore, FlowStores, Hosting
 from infra_cdk.nag import acknowledge, where
 from infra_cdk.stages import StageSettings
 
@@ -29,6 +43,10 @@ class EndpointsStack(Stack):
     """`headrace-<stage>-endpoints`.
 
     `image_uri` is a serving image already in ECR; without it CDK builds one at deployment, never at synth.
+    `variants_change` names the endpoints whose set of variants is another than what runs now.
+
+    Raises:
+        ValueError: a declaration cannot be deployed, or `variants_change` names none of them.
     """
 
     def __init__(
@@ -42,6 +60,7 @@ class EndpointsStack(Stack):
         flows: FlowStores,
         image_uri: str | None,
         env: Environment | None,
+        variants_change: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(
             scope, f"{stage.prefix}-endpoints", env=env, description=f"Headrace {stage.name}: model endpoints"
@@ -50,7 +69,14 @@ class EndpointsStack(Stack):
         self._image_uri = image_uri
         self._built: dict[tuple[str, str], str] = {}
         self._role = iam.Role(self, "ModelRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
-        fleets = [plan_fleet(each, max_instances=stage.capacity_max_instances) for each in declarations]
+        if strangers := variants_change - {each.name for each in declarations}:
+            raise ValueError(f"variants_change names {', '.join(sorted(strangers))}, which is not declared")
+        cap = stage.capacity_max_instances
+        fleets = [
+            plan_shared(each, prefix=stage.prefix, max_instances=cap) or plan_fleet(each, max_instances=cap)
+            for each in declarations
+        ]
+        _check_names(fleets)
         self._allow_hosting(stage, artifacts=artifacts)
         of_jobs = [plan_async(each, max_instances=stage.capacity_max_instances) for each in declarations]
         if any(fleet.volume_key_allowed for fleet in (*fleets, *of_jobs) if fleet is not None):
@@ -61,26 +87,43 @@ class EndpointsStack(Stack):
         hosting = Hosting(prefix=stage.prefix, role=self._role, artifacts=artifacts, flows=flows)
         self.costs: list[str] = []
         for declaration, fleet, for_jobs in zip(declarations, fleets, of_jobs, strict=True):
-            endpoint = Endpoint(
-                self,
-                declaration.name,
-                declaration=declaration,
-                fleet=fleet,
-                image_uri=self._image(declaration, fleet=fleet),
-                hosting=hosting,
-            )
-            self.costs.append(cost_line(declaration.name, fleet))
-            if for_jobs is not None:
-                jobs_endpoint = AsyncEndpoint(
-                    self,
-                    f"{declaration.name}{ASYNC_SUFFIX}",
-                    declaration=declaration,
-                    fleet=for_jobs,
-                    model=endpoint.models[for_jobs.variant],
-                    hosting=hosting,
-                )
-                self.costs.append(async_cost_line(jobs_endpoint.node.id, for_jobs))
+            change = declaration.name in variants_change
+            self._host(declaration, fleet, for_jobs, hosting=hosting, variants_change=change)
         CfnOutput(self, "AlwaysOn", value=" | ".join(self.costs), description="What runs whether or not anyone calls")
+
+    def _host(
+        self,
+        declaration: EndpointDeclaration,
+        fleet: Fleet | SharedFleet,
+        for_jobs: AsyncFleet | None,
+        *,
+        hosting: Hosting,
+        variants_change: bool,
+    ) -> None:
+        given: Any = {
+            "declaration": declaration,
+            "image_uri": self._image(declaration, fleet=fleet),
+            "hosting": hosting,
+            "variants_change": variants_change,
+        }
+        if isinstance(fleet, SharedFleet):
+            models = ComponentEndpoint(self, declaration.name, fleet=fleet, **given).models
+            self.costs.append(shared_cost_line(declaration.name, fleet))
+        else:
+            models = Endpoint(self, declaration.name, fleet=fleet, **given).models
+            self.costs.append(cost_line(declaration.name, fleet))
+        if for_jobs is None:
+            return
+        jobs_endpoint = AsyncEndpoint(
+            self,
+            f"{declaration.name}{ASYNC_SUFFIX}",
+            declaration=declaration,
+            fleet=for_jobs,
+            model=models[for_jobs.variant],
+            hosting=hosting,
+            variants_change=variants_change,
+        )
+        self.costs.append(async_cost_line(jobs_endpoint.node.id, for_jobs))
 
     def _allow_hosting(self, stage: StageSettings, *, artifacts: ArtifactStore) -> None:
         """What SageMaker does in the models' name: fetch artifacts, write logs and metrics, read the alarms."""
@@ -177,7 +220,7 @@ class EndpointsStack(Stack):
             )
         )
 
-    def _image(self, declaration: EndpointDeclaration, *, fleet: Fleet) -> str:
+    def _image(self, declaration: EndpointDeclaration, *, fleet: Fleet | SharedFleet) -> str:
         """The image for this hardware: the one given, or one built from `endpoints/Dockerfile` per kind."""
         if self._image_uri is not None:
             return self._image_uri
@@ -197,3 +240,11 @@ class EndpointsStack(Stack):
             asset.repository.grant_pull(self._role)
             self._built[kind] = asset.image_uri
         return self._built[kind]
+
+
+def _check_names(fleets: Sequence[Fleet | SharedFleet]) -> None:
+    """Components are named in the account, not within their endpoint: a hyphen may stand in either part of the name."""
+    names = [each.name for fleet in fleets if isinstance(fleet, SharedFleet) for each in fleet.components]
+    for name in sorted(names):
+        if names.count(name) > 1:
+            raise ValueError(f"two versions would be the inference component {name}: rename one, or its endpoint")

@@ -25,6 +25,7 @@ from infra_cdk.observability import METRICS_NAMESPACE
 from infra_cdk.stages import StageSettings
 from infra_cdk.state import OPERATIONS, State
 from infra_cdk.storage import Storage
+from infra_cdk.targets import Targets
 
 RULES_FOLDER = "/var/task/endpoints"
 """Lambda unpacks the zip into /var/task; the endpoints' rules keep their paths in it."""
@@ -148,11 +149,10 @@ class Functions(Construct):
         identity: Identity,
         storage: Storage,
         state: State,
-        endpoint_names: list[str],
+        targets: Targets,
     ) -> None:
         super().__init__(scope, id_)
         layers, prefix = shared.layers, shared.stage.prefix
-        stack = Stack.of(self)
 
         self.authorizer = Function(
             self,
@@ -200,13 +200,7 @@ class Functions(Construct):
                 "HEADRACE_PEPPER_SECRET": identity.pepper.secret_arn,
             },
         )
-        self.predict.allow(
-            ["sagemaker:InvokeEndpoint"],
-            [
-                stack.format_arn(service="sagemaker", resource="endpoint", resource_name=f"{prefix}-{name}")
-                for name in endpoint_names
-            ],
-        )
+        self.predict.allow(["sagemaker:InvokeEndpoint"], targets.invocable)
         self.predict.allow(["lambda:InvokeFunction"], [self.fallback.live.function_arn])
         # Of the keys table it reads whom signed callers stand for; from the pepper it derives what keys cached answers.
         self.predict.allow(READ_KEYS, [identity.keys.table_arn])

@@ -22,6 +22,8 @@ _BREACHES = 3
 _MISSING = cloudwatch.TreatMissingData.NOT_BREACHING
 _OVER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 
+ERRORS, LATENCY = "/errors", "/latency"
+"""What ends the names of the alarms on one version, and of no others."""
 METRICS_NAMESPACE = "Headrace"
 """Where `predict` counts (`headrace_aws/telemetry.py`); the functions are told, the graphs read it."""
 REQUESTS_METRIC = "Requests"
@@ -36,11 +38,37 @@ HEDGED_METRIC = "Hedged"
 CACHE_HITS_METRIC = "CacheHits"
 INVALID_ANSWERS_METRIC = "InvalidAnswers"
 STORE_FAILURES_METRIC = "StoreFailures"
+ROUTING_STALE_METRIC = "RoutingStale"
 DEGRADED_RATE_MAX = 0.05
 """One answer in twenty from a stand-in: the endpoint is in trouble though callers see no errors."""
 ERROR_RATE_MAX = 0.01
 SHED_RATE_MAX = 0.05
 """One request in twenty turned away for want of capacity: the lowest tier is not being served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one version answers: its endpoint, and its production variant, or its inference component if it is one.
+
+    The dimensions are SageMaker's own, and what an alarm's change of state is told apart by: names of endpoints and
+    versions have hyphens in them, so that no name made of both could be taken apart again.
+    """
+
+    endpoint: str
+    version: str
+    component: str = ""
+
+    @property
+    def name(self) -> str:
+        """Endpoint and version with what neither may hold between them: no two places have one name."""
+        return f"{self.endpoint}/{self.version}"
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        """By which CloudWatch tells its metrics from others."""
+        if self.component:
+            return {"InferenceComponentName": self.component}
+        return {"EndpointName": self.endpoint, "VariantName": self.version}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,50 +117,51 @@ def alarm(
     )
 
 
-def variant_metric(name: str, *, endpoint: str, variant: str, statistic: str) -> cloudwatch.Metric:
-    """A metric that SageMaker publishes per variant (`AWS/SageMaker`; latencies are in microseconds)."""
+def place_metric(name: str, place: Place, *, statistic: str) -> cloudwatch.Metric:
+    """A metric that SageMaker publishes per version (`AWS/SageMaker`; latencies are in microseconds)."""
     return cloudwatch.Metric(
         namespace="AWS/SageMaker",
         metric_name=name,
-        dimensions_map={"EndpointName": endpoint, "VariantName": variant},
+        dimensions_map=place.dimensions,
         statistic=statistic,
         period=PERIOD,
-        label=f"{variant} {name} {statistic}",
+        label=f"{place.version} {name} {statistic}",
     )
 
 
-def endpoint_alarms(
-    scope: Construct, declaration: EndpointDeclaration, *, endpoint: str, variant: str
-) -> tuple[Watched, Watched]:
-    """Errors and p99 latency of one variant against the declared objective; also what rolls a deployment back."""
+def place_alarms(scope: Construct, declaration: EndpointDeclaration, place: Place) -> tuple[Watched, Watched]:
+    """Errors and p99 latency of one version against the declared objective.
+
+    They roll a deployment back, and a rollout whose canary this version is.
+    """
     errors = rate(
-        variant_metric("Invocation5XXErrors", endpoint=endpoint, variant=variant, statistic="Sum"),
-        variant_metric("Invocations", endpoint=endpoint, variant=variant, statistic="Sum"),
-        label=f"{variant} error rate",
+        place_metric("Invocation5XXErrors", place, statistic="Sum"),
+        place_metric("Invocations", place, statistic="Sum"),
+        label=f"{place.version} error rate",
     )
-    latency = variant_metric("ModelLatency", endpoint=endpoint, variant=variant, statistic="p99")
+    latency = place_metric("ModelLatency", place, statistic="p99")
     slo = declaration.slo
     return (
         Watched(
             errors,
             alarm(
                 scope,
-                f"Errors-{variant}",
+                f"Errors-{place.version}",
                 errors,
                 above=round(min(1.0, FAST_BURN * (1 - slo.availability)), 6),
-                says=f"{endpoint}/{variant}: errors burn the budget of {slo.availability:.3%} availability",
-                name=f"{endpoint}-{variant}-errors",
+                says=f"{place.name}: errors burn the budget of {slo.availability:.3%} availability",
+                name=f"{place.name}{ERRORS}",
             ),
         ),
         Watched(
             latency,
             alarm(
                 scope,
-                f"Latency-{variant}",
+                f"Latency-{place.version}",
                 latency,
                 above=slo.latency_p99_ms * MICROSECONDS_PER_MS,
-                says=f"{endpoint}/{variant}: p99 above the objective of {slo.latency_p99_ms} ms",
-                name=f"{endpoint}-{variant}-latency",
+                says=f"{place.name}: p99 above the objective of {slo.latency_p99_ms} ms",
+                name=f"{place.name}{LATENCY}",
             ),
         ),
     )
@@ -160,6 +189,14 @@ def policy_alarms(scope: Construct, endpoint: str) -> None:
         # A call that misses its 0.3 s now and then is what the policy is made for.
         minutes=_EVALUATION_PERIODS,
         says=f"{endpoint}: the state table fails all the time: limits, circuits and caches are each process's own",
+    )
+    alarm(
+        scope,
+        f"RoutingStale-{endpoint}",
+        predict_metric(ROUTING_STALE_METRIC, endpoint=endpoint, statistic="Sum"),
+        above=0,
+        minutes=_EVALUATION_PERIODS,
+        says=f"{endpoint}: the routing document cannot be read or is invalid: the last good one stays in force",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from aws_cdk import CfnOutput, Environment, Stack
-from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from headrace.catalog import ASYNC_SUFFIX, dump
@@ -15,34 +14,25 @@ from headrace.gateway import IAM_PREFIX
 from headrace.plans import Plan
 from infra_cdk.batch_functions import BatchFunctions
 from infra_cdk.batch_watch import batch_alarms, batch_dashboard
-from infra_cdk.batches import Batches, machine_arn
-from infra_cdk.endpoint import ArtifactStore, FlowStores
+from infra_cdk.batches import FLOW as BATCH_FLOW
+from infra_cdk.batches import Batches
 from infra_cdk.firewall import Firewall
 from infra_cdk.functions import Function, Functions, Shared
 from infra_cdk.gateway import Gateway
+from infra_cdk.hosting import ArtifactStore, FlowStores
 from infra_cdk.identity import Identity
 from infra_cdk.jobs import Jobs
 from infra_cdk.layers import Bundling, Layers
+from infra_cdk.machines import machine_arn
 from infra_cdk.notices import Notices
-from infra_cdk.observability import DEGRADED_RATE_MAX, ERROR_RATE_MAX, alarm, degraded_rate, policy_alarms, rate
+from infra_cdk.platform_alarms import platform_alarms
+from infra_cdk.registry import Operators, Registry
+from infra_cdk.rollouts import Rollouts
+from infra_cdk.shadows import Shadows
 from infra_cdk.stages import StageSettings
 from infra_cdk.state import State
 from infra_cdk.storage import Storage
-
-P99_OF_TIMEOUT = 0.8
-"""A function that takes four fifths of its time is about to be cut off."""
-RAISES_TO_REFUSE = frozenset({"authorizer"})
-"""Functions whose errors are no faults: API Gateway takes a refused key only as the error "Unauthorized".
-
-Lambda counts it like a crash, so whoever tries keys at random would set the alarm off. An authorizer that is really
-broken makes the gateway answer 503, which the alarm on the API's 5xx sees.
-"""
-
-WORKS_ITS_TIME_OUT = frozenset({"batch_score"})
-"""Functions that go on until their time is up, and wait when their concurrency is: neither is a fault.
-
-A scorer that is cut off, or never has its turn, shows as errors, and as batches that fail.
-"""
+from infra_cdk.targets import Targets, targets_of
 
 
 class PlatformStack(Stack):
@@ -70,6 +60,7 @@ class PlatformStack(Stack):
         catalog = dump(compile_catalog(declarations, plans))
         layers = Layers(self, "Layers", root=root, catalog=catalog, bundling=bundling)
         shared = Shared(stage=stage, root=root, layers=layers, bundling=bundling)
+        targets = targets_of(declarations, prefix=stage.prefix, stack=self)
         self.functions = Functions(
             self,
             "Functions",
@@ -77,9 +68,12 @@ class PlatformStack(Stack):
             identity=identity,
             storage=storage,
             state=state,
-            endpoint_names=[declaration.name for declaration in declarations],
+            targets=targets,
         )
-        self._make_flows(shared, identity=identity, storage=storage, state=state, declarations=declarations)
+        self._make_flows(
+            shared, identity=identity, storage=storage, state=state, targets=targets, declarations=declarations
+        )
+        self._make_delivery(shared, storage=storage, state=state, targets=targets, declarations=declarations)
         gateway = Gateway(
             self,
             "Gateway",
@@ -89,7 +83,8 @@ class PlatformStack(Stack):
         )
         if stage.firewall:
             Firewall(self, "Firewall", stage=stage, api_stage_arn=gateway.api.deployment_stage.stage_arn)
-        self._alarms(stage, gateway=gateway, declarations=declarations)
+        endpoints = [declaration.name for declaration in declarations]
+        platform_alarms(self, stage=stage, api=gateway.api, functions=self.every_function, endpoints=endpoints)
         self._watch_batches(stage)
         self._outputs(gateway, identity=identity, storage=storage, state=state)
 
@@ -100,6 +95,7 @@ class PlatformStack(Stack):
         identity: Identity,
         storage: Storage,
         state: State,
+        targets: Targets,
         declarations: list[EndpointDeclaration],
     ) -> None:
         """What goes on after a request has its answer: jobs, batches, and word of their ends."""
@@ -128,10 +124,42 @@ class PlatformStack(Stack):
             state=state,
             functions=self.functions,
             notices=self.notices,
-            machine_arn=machine_arn(self, stage=shared.stage),
-            endpoint_names=[declaration.name for declaration in declarations],
+            machine_arn=machine_arn(self, stage=shared.stage, flow=BATCH_FLOW),
+            targets=targets,
         )
         self.batches = Batches(self, "Batches", stage=shared.stage, storage=storage, functions=self.batch_functions)
+
+    def _make_delivery(
+        self,
+        shared: Shared,
+        *,
+        storage: Storage,
+        state: State,
+        targets: Targets,
+        declarations: list[EndpointDeclaration],
+    ) -> None:
+        """How new versions come in: the registry, rollouts, shadows, and who may order them."""
+        names = [declaration.name for declaration in declarations]
+        self.rollouts = Rollouts(self, "Rollouts", shared=shared, storage=storage, state=state)
+        self.shadows = Shadows(
+            self,
+            "Shadows",
+            shared=shared,
+            storage=storage,
+            state=state,
+            predict=self.functions.predict,
+            invocable=targets.invocable,
+        )
+        Registry(self, "Registry", stage=shared.stage, endpoint_names=names)
+        self.operators = Operators(
+            self,
+            "Operators",
+            stage=shared.stage,
+            state=state,
+            storage=storage,
+            machine_arn=self.rollouts.machine.state_machine_arn,
+            endpoint_names=names,
+        )
 
     def _exports(self, stage: StageSettings, *, storage: Storage) -> tuple[ArtifactStore, FlowStores]:
         """What the other stack may rely on, under names of our own: a decision, not a by-product."""
@@ -160,6 +188,8 @@ class PlatformStack(Stack):
             ("InputsBucket", storage.inputs.bucket_name, "Where callers' uploads go, below tenants/<tenant>/"),
             ("BatchesBucket", storage.batches.bucket_name, "Results, errors and reports of batches"),
             ("StateMachine", self.batches.machine.state_machine_arn, "What works batches off"),
+            ("RolloutMachine", self.rollouts.machine.state_machine_arn, "What looks after rollouts"),
+            ("RolloutOperator", self.operators.policy.managed_policy_arn, "What who rolls out must be allowed"),
             ("KeysTable", identity.keys.table_name, "API keys, as hashes"),
             ("PepperSecret", identity.pepper.secret_arn, "The pepper of those hashes"),
             (
@@ -174,7 +204,12 @@ class PlatformStack(Stack):
     @property
     def every_function(self) -> dict[str, Function]:
         """All functions by name."""
-        own = {"job_run": self.jobs.run, "notify": self.notices.notify}
+        own = {
+            "job_run": self.jobs.run,
+            "notify": self.notices.notify,
+            "rollout_step": self.rollouts.step,
+            "shadow": self.shadows.shadow,
+        }
         return {**self.functions.each, **own, **self.batch_functions.each}
 
     def _watch_batches(self, stage: StageSettings) -> None:
@@ -186,38 +221,3 @@ class PlatformStack(Stack):
             notices=self.notices.queue,
             alarms=batch_alarms(self.batches, self.batches.machine),
         )
-
-    def _alarms(self, stage: StageSettings, *, gateway: Gateway, declarations: list[EndpointDeclaration]) -> None:
-        api = gateway.api
-        errors = rate(api.metric_server_error(statistic="Sum"), api.metric_count(statistic="Sum"), label="5xx rate")
-        alarm(self, "Api5xx", errors, above=ERROR_RATE_MAX, says="The API answers 5xx to more than 1 % of requests")
-        for name, function in self.every_function.items():
-            live, scale = function.live, stage.functions[name]
-            if name not in RAISES_TO_REFUSE:
-                failed = rate(
-                    live.metric_errors(statistic="Sum"),
-                    live.metric_invocations(statistic="Sum"),
-                    label=f"{name} errors",
-                )
-                says = f"{name} fails more than {ERROR_RATE_MAX:.0%} of its invocations"
-                alarm(self, f"{name.capitalize()}Errors", failed, above=ERROR_RATE_MAX, says=says)
-            watched: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
-                ("Throttles", live.metric_throttles(statistic="Sum"), 0, "is throttled: raise its concurrency"),
-                (
-                    "Duration",
-                    live.metric_duration(statistic="p99"),
-                    scale.timeout_s * 1000 * P99_OF_TIMEOUT,
-                    "is near its timeout at p99",
-                ),
-            )
-            for kind, metric, above, says in watched if name not in WORKS_ITS_TIME_OUT else ():
-                alarm(self, f"{name.capitalize()}{kind}", metric, above=above, says=f"{name} {says}")
-        for declaration in declarations:
-            alarm(
-                self,
-                f"Degraded-{declaration.name}",
-                degraded_rate(declaration.name),
-                above=DEGRADED_RATE_MAX,
-                says=f"{declaration.name}: more than {DEGRADED_RATE_MAX:.0%} of answers come from a stand-in",
-            )
-            policy_alarms(self, declaration.name)

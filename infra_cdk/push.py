@@ -2,6 +2,8 @@
 
 Between the two stacks of a stage: the platform makes the bucket, the models of the endpoints need what is in it. Only
 what the declarations pin is pushed, an artifact that differs from its pin is refused, and what is there already stays.
+
+Then it looks which endpoints will have other variants than they have now, for their update must be deployed as such.
 """
 
 from __future__ import annotations
@@ -13,10 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from endpoints.building import artifact_digest, artifact_directory, pack
+from headrace.catalog import ASYNC_SUFFIX
 from headrace.declaration.files import read_declarations
+from headrace.declaration.schema import EndpointDeclaration
 from headrace.errors import InvalidDeclarations
+from infra_cdk.capacity import SHARED_VARIANT
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+_ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
+"""SageMaker's answers for a name that it does not know."""
 
 
 class PushError(Exception):
@@ -62,6 +71,40 @@ def push(found: dict[str, Path], *, bucket: str, s3: Any) -> list[str]:
     return written
 
 
+def variants_change(declarations: list[EndpointDeclaration], *, prefix: str, sagemaker: Any) -> dict[str, str]:
+    """The endpoints whose set of variants is another than what runs now: name to what joins and leaves.
+
+    Endpoints that are not there yet have nothing to change, and those whose versions share instances keep the one
+    variant that they have.
+    """
+    found: dict[str, str] = {}
+    for declaration in declarations:
+        hosted = {name for name, version in declaration.versions.items() if version.hosting == "endpoint"}
+        wanted = {"": hosted if declaration.components is None else {SHARED_VARIANT}}
+        if declaration.async_inference is not None:
+            wanted[ASYNC_SUFFIX] = {declaration.async_version}
+        for suffix, names in wanted.items():
+            running = _variants(f"{prefix}-{declaration.name}{suffix}", sagemaker)
+            if running is None or running == names:
+                continue
+            joins, leaves = ", ".join(sorted(names - running)), ", ".join(sorted(running - names))
+            found.setdefault(declaration.name, f"joining: {joins or 'none'}; leaving: {leaves or 'none'}")
+    return found
+
+
+def _variants(endpoint: str, sagemaker: Any) -> set[str] | None:
+    """The variants that an endpoint has, or None where there is no such endpoint."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - only this command talks to an account
+
+    try:
+        described = sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _ABSENT:
+            return None
+        raise
+    return {each["VariantName"] for each in described["ProductionVariants"]}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when everything pinned is in the bucket, 1 with the reasons on standard error."""
     parser = argparse.ArgumentParser(prog="python -m infra_cdk.push", description=__doc__)
@@ -79,12 +122,21 @@ def main(arguments: list[str] | None = None) -> int:
         described = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
         written = push(found, bucket=outputs["ArtifactsBucket"], s3=session.client("s3"))
+        changed = variants_change(
+            read_declarations(options.endpoints),
+            prefix=f"headrace-{options.stage}",
+            sagemaker=session.client("sagemaker"),
+        )
     except (PushError, InvalidDeclarations, BotoCoreError, ClientError, KeyError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     for key in written:
         print(f"pushed {key}")  # noqa: T201 - this is the command's answer
     print(f"{len(found)} artifacts are in place")  # noqa: T201
+    for name, says in changed.items():
+        print(f"{name} gets other variants ({says})")  # noqa: T201
+    if changed:
+        print(f"deploy headrace-{options.stage}-endpoints with -c variants_change={','.join(changed)}")  # noqa: T201
     return 0
 
 

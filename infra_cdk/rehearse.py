@@ -54,15 +54,17 @@ def _synthesise(root: Path, endpoints: Path, outdir: Path, *, compiler: Path, co
 def _adapt(template: Path, *, paths: dict[str, str]) -> list[str]:
     """Change `template` where the emulator is not AWS, and say what was left out.
 
-    It reads alarms on one metric only, and ours on rates are expressions. It runs functions in place instead of in a
-    file system of their own, so the `paths` that a function gets in its environment are this machine's.
+    It reads alarms on one metric only, and ours on rates are expressions; it has no registry of models. It runs
+    functions in place instead of in a file system of their own, so the `paths` that a function gets in its environment
+    are this machine's.
     """
     document = json.loads(template.read_text(encoding="utf-8"))
     resources: dict[str, Any] = document["Resources"]
     left_out = [
         name
         for name, resource in resources.items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
+        if (resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"])
+        or resource["Type"].startswith("AWS::SageMaker::")
     ]
     for name in left_out:
         del resources[name]

@@ -3,8 +3,8 @@
 | rule | what it asks |
 | --- | --- |
 | HR-SM1 | endpoint volumes have a customer-managed key, unless the instance encrypts its local storage in hardware |
-| HR-SM2 | models run in network isolation |
-| HR-SM3 | every endpoint has alarms that roll a deployment back |
+| HR-SM2 | models run in network isolation, and so do instances that components share |
+| HR-SM3 | every endpoint and every component has alarms that roll a deployment back |
 | HR-SM4 | `sagemaker:InvokeEndpoint`, in any of its forms, names its endpoints |
 | HR-SM5 | captured data has a key |
 | HR-SM6 | a deployment keeps the instance counts that scaling set |
@@ -29,6 +29,8 @@ from aws_cdk import (
 
 from infra_cdk.capacity import has_local_storage
 
+_ALARMS = "DeploymentConfig.AutoRollbackConfiguration alarms"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -52,6 +54,9 @@ def findings(template: dict[str, Any]) -> list[Finding]:
                 found += [Finding(rule, name, says) for rule, says in _config_problems(properties)]
             case "AWS::SageMaker::Endpoint":
                 found += [Finding(rule, name, says) for rule, says in _endpoint_problems(properties)]
+            case "AWS::SageMaker::InferenceComponent":
+                if not _rolled_back(properties):
+                    found.append(Finding("HR-SM3", name, f"give {_ALARMS}: without them nothing rolls back"))
             case "AWS::IAM::Policy" | "AWS::IAM::ManagedPolicy" | "AWS::IAM::Role":
                 found += [
                     Finding("HR-SM4", name, "name the endpoints that may be invoked, not all of them")
@@ -70,16 +75,24 @@ def _config_problems(properties: dict[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if "KmsKeyId" not in properties and not any(has_local_storage(kind) for kind in types):
         yield "HR-SM1", "set KmsKeyId: these instances have network volumes"
+    if properties.get("EnableNetworkIsolation") is not True and any(
+        "ModelName" not in variant for variant in properties.get("ProductionVariants", [])
+    ):
+        yield "HR-SM2", "set EnableNetworkIsolation: these instances run components, which need no network"
     capture = properties.get("DataCaptureConfig", {})
     if capture.get("EnableCapture") and "KmsKeyId" not in capture:
         yield "HR-SM5", "set DataCaptureConfig.KmsKeyId: captured requests are callers' data"
 
 
 def _endpoint_problems(properties: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if not properties.get("DeploymentConfig", {}).get("AutoRollbackConfiguration", {}).get("Alarms"):
-        yield "HR-SM3", "give DeploymentConfig.AutoRollbackConfiguration alarms: without them nothing rolls back"
+    if not _rolled_back(properties):
+        yield "HR-SM3", f"give {_ALARMS}: without them nothing rolls back"
     if properties.get("RetainAllVariantProperties") is not True:
         yield "HR-SM6", "set RetainAllVariantProperties: a deployment would undo the scaling"
+
+
+def _rolled_back(properties: dict[str, Any]) -> bool:
+    return bool(properties.get("DeploymentConfig", {}).get("AutoRollbackConfiguration", {}).get("Alarms"))
 
 
 def _statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:

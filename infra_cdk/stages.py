@@ -20,6 +20,8 @@ from headrace.batches.bounds import (
     START_TIMEOUT_S,
 )
 from headrace.jobs.states import RUN_MAX_S
+from headrace.rollouts.shadowing import FUNCTION_TIMEOUT_S as SHADOW_TIMEOUT_S
+from headrace.rollouts.states import TURN_TIMEOUT_S
 
 OIDC_ISSUERS_BYTES_MAX = 3_000
 """Lambda allows 4 KB for all variables of a function together (Lambda quotas); the others need their part."""
@@ -98,6 +100,15 @@ _BATCH_FUNCTIONS = {
     "batch_finish": FunctionScale(memory_mb=1769, timeout_s=FINISH_TIMEOUT_S),
     "notify": FunctionScale(memory_mb=512, timeout_s=NOTIFY_TIMEOUT_S),
 }
+_ROLLOUT_FUNCTIONS = {
+    "rollout_step": FunctionScale(memory_mb=512, timeout_s=TURN_TIMEOUT_S),
+    "shadow": FunctionScale(memory_mb=1024, timeout_s=int(SHADOW_TIMEOUT_S)),
+}
+_ROLLOUT_CONCURRENCY = {
+    "rollout_step": 10,
+    # Copies wait for their turn and may be lost: they are never in the way of anything else.
+    "shadow": 4,
+}
 _BATCH_CONCURRENCY = {
     "batch_start": 10,
     "batch_plan": 10,
@@ -123,6 +134,7 @@ DEV = StageSettings(
         "fallback": FunctionScale(memory_mb=3538, timeout_s=29, scratch_mb=_ARTIFACTS_MB),
         "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S)),
         **_BATCH_FUNCTIONS,
+        **_ROLLOUT_FUNCTIONS,
     },
 )
 
@@ -152,8 +164,8 @@ PROD = StageSettings(
         # It waits for predict: one in twenty of predict's environments at the most, so that jobs starve nobody.
         "job_run": FunctionScale(memory_mb=512, timeout_s=int(RUN_MAX_S), reserved_concurrency=20),
         **{
-            name: replace(scale, reserved_concurrency=_BATCH_CONCURRENCY[name])
-            for name, scale in _BATCH_FUNCTIONS.items()
+            name: replace(scale, reserved_concurrency=({**_BATCH_CONCURRENCY, **_ROLLOUT_CONCURRENCY})[name])
+            for name, scale in (*_BATCH_FUNCTIONS.items(), *_ROLLOUT_FUNCTIONS.items())
         },
     },
 )

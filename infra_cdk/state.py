@@ -19,7 +19,9 @@ from infra_cdk.stages import StageSettings
 
 EXPIRY_ATTRIBUTE = "expires_at"
 OPERATIONS = ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")
-"""What functions call."""
+"""What functions call, and may be allowed to."""
+TRANSACTION = "TransactWriteItems"
+"""An operation as well; the rights that it asks for are those of the writes in it."""
 
 
 class State(Construct):
@@ -58,7 +60,8 @@ class State(Construct):
     @property
     def failed(self) -> cloudwatch.MathExpression:
         """Calls that DynamoDB itself failed on, which it counts by operation."""
-        return self._summed([("SystemErrors", operation) for operation in OPERATIONS], label="state system errors")
+        operations = (*OPERATIONS, TRANSACTION)
+        return self._summed([("SystemErrors", operation) for operation in operations], label="state system errors")
 
     def watch(self) -> None:
         """Alarms for what makes limits, circuits and caches fall back to each process's own.

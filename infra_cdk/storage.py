@@ -9,6 +9,7 @@ from constructs import Construct
 
 from headrace.batches.states import KEPT_S as BATCH_KEPT_S
 from headrace.jobs.states import KEPT_S as JOB_KEPT_S
+from headrace.rollouts.copies import PREFIX as SHADOW_PREFIX
 from infra_cdk.nag import acknowledge
 from infra_cdk.stages import StageSettings
 
@@ -17,6 +18,7 @@ _UPLOAD_ABORT_DAYS = 1
 _OLD_VERSION_RETENTION_DAYS = 30
 DAY_S = 86_400
 _JOBS_RETENTION_DAYS = round(JOB_KEPT_S / DAY_S)
+_SHADOW_RETENTION_DAYS = 1
 _BATCHES_RETENTION_DAYS = round(BATCH_KEPT_S / DAY_S)
 """Both as long as their records."""
 
@@ -58,7 +60,15 @@ class Storage(Construct):
         self.jobs = self._bucket(
             "Jobs",
             removal=removal,
-            rules=[s3.LifecycleRule(expiration=Duration.days(_JOBS_RETENTION_DAYS))],
+            rules=[
+                s3.LifecycleRule(expiration=Duration.days(_JOBS_RETENTION_DAYS)),
+                # However long jobs are kept: a copy is compared within the hour, or never.
+                s3.LifecycleRule(
+                    prefix=SHADOW_PREFIX,
+                    expiration=Duration.days(_SHADOW_RETENTION_DAYS),
+                    noncurrent_version_expiration=Duration.days(_SHADOW_RETENTION_DAYS),
+                ),
+            ],
             old_versions_days=_JOBS_RETENTION_DAYS,
         )
         # One rule for all of a batch: what it was merged from is what a redrive goes on with, to its last day. Without

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from endpoints.building import pack
 from headrace.jobs.asynchronous import FAILED_PREFIX, OUTPUT_PREFIX
 from infra_local.lambda_environment import ACCOUNT, REGION
-from infra_local.machines import batch_definition, batch_substitutions, function_arn
+from infra_local.machines import batch_definition, batch_substitutions, function_arn, rollout_definition
 from infra_local.names import ROLE_ARN, Names
 from infra_local.plan import EndpointPlan, Plan, VersionPlan
-from infra_local.queues import make_job_queues, make_notice_queues
+from infra_local.queues import make_job_queues, make_notice_queues, make_shadow_queue
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -76,7 +76,9 @@ class Account:
         queues = self.client("sqs")
         make_job_queues(queues, queue=names.jobs_queue, dead_letters=names.jobs_dead_letters)
         make_notice_queues(queues, queue=names.notices_queue, dead_letters=names.notices_dead_letters)
+        make_shadow_queue(queues, queue=names.shadow_queue)
         self._make_batches(store)
+        self._make_rollouts()
         self._make_arrivals()
         for endpoint in plan.endpoints:
             for version in endpoint.versions:
@@ -107,6 +109,14 @@ class Account:
         rule = f"{names.prefix}-batch-uploaded"
         events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
         events.put_targets(Rule=rule, Targets=[{"Id": "batch-start", "Arn": function_arn(names.batch_start)}])
+
+    def _make_rollouts(self) -> None:
+        """Makes the state machine that looks after rollouts."""
+        names, machines = self._names, self.client("stepfunctions")
+        definition = rollout_definition(names)
+        _once(
+            partial(machines.create_state_machine, name=names.rollout_machine, definition=definition, roleArn=ROLE_ARN)
+        )
 
     def _make_arrivals(self) -> None:
         """Makes the rule that brings a job back when its asynchronous endpoint has left something."""

@@ -17,6 +17,8 @@ from infra_local.lambda_environment import REGION
 _FRESH_S = 0.5
 _STALE_S = 1.0
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
+CONCLUDE_PATH = "/headrace/conclude-update"
+"""POST ``{"EndpointName": …, "FailureReason": … or ""}`` ends an update that is held."""
 _HEADERS = {
     "Content-Type": "application/x-amz-json-1.1",
     # moto finds the service and the region here; nothing is verified.
@@ -92,9 +94,24 @@ class ControlPlane:
             ControlPlaneDownError: If moto does not answer.
         """
         try:
-            return await self._call("DescribeEndpointConfig", {"EndpointConfigName": name})
+            return await self.call("DescribeEndpointConfig", {"EndpointConfigName": name})
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControlPlaneDownError(name) from error
+
+    async def conclude_update(self, name: str, *, failure: str) -> None:
+        """Lets an update end.
+
+        Args:
+            name: The endpoint.
+            failure: Why the old configuration stays; empty when the new one is served.
+
+        Raises:
+            aiohttp.ClientError: If moto does not answer.
+            TimeoutError: If it takes too long.
+        """
+        body = json.dumps({"EndpointName": name, "FailureReason": failure}).encode()
+        async with self._session.post(f"{self._url}{CONCLUDE_PATH}", data=body, timeout=_TIMEOUT) as answer:
+            answer.raise_for_status()
 
     def forget(self) -> None:
         """Forgets every answer (the control plane was restarted)."""
@@ -110,14 +127,21 @@ class ControlPlane:
             self._known.pop(name, None)
 
     async def _read(self, name: str) -> EndpointState:
-        document = await self._call("DescribeEndpoint", {"EndpointName": name})
+        document = await self.call("DescribeEndpoint", {"EndpointName": name})
         variants = document["ProductionVariants"]
         if not isinstance(variants, list):
             raise UnknownEndpointError(name)
         weights = {str(v["VariantName"]): float(v.get("CurrentWeight", 1.0)) for v in variants}
         return EndpointState(weights, str(document["EndpointConfigName"]))
 
-    async def _call(self, action: str, arguments: dict[str, str]) -> dict[str, object]:
+    async def call(self, action: str, arguments: dict[str, str]) -> dict[str, object]:
+        """Returns the answer of any action of the control plane, as JSON.
+
+        Raises:
+            UnknownEndpointError: If it refuses, which it does for want of what the first argument names.
+            aiohttp.ClientError: If it does not answer, or is at a loss.
+            TimeoutError: If it takes too long.
+        """
         headers = {**_HEADERS, "X-Amz-Target": f"SageMaker.{action}"}
         body = json.dumps(arguments).encode()
         async with self._session.post(self._url, data=body, headers=headers, timeout=_TIMEOUT) as answer:

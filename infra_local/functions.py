@@ -12,6 +12,8 @@ from headrace.batches.bounds import (
     START_TIMEOUT_S,
 )
 from headrace.jobs.states import RUN_MAX_S
+from headrace.rollouts.shadowing import FUNCTION_TIMEOUT_S as SHADOW_TIMEOUT_S
+from headrace.rollouts.states import TURN_TIMEOUT_S
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.machines import SHARDS_AT_ONCE
 from infra_local.names import STAGE, Names
@@ -20,6 +22,7 @@ from infra_local.queues import queue_url
 JOBS_AT_ONCE = 2
 """What callers wait for goes first: predict has eight environments here."""
 NOTICES_AT_ONCE = 1
+SHADOWS_AT_ONCE = 1
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: what a function's zip is cut from."""
 
@@ -46,6 +49,8 @@ _SCALES = {
     "batch_score": _Scale(SCORE_TIMEOUT_S, 1024, SHARDS_AT_ONCE + 1),
     "batch_finish": _Scale(FINISH_TIMEOUT_S, 1024, 2),
     "notify": _Scale(NOTIFY_TIMEOUT_S, 512, NOTICES_AT_ONCE),
+    "shadow": _Scale(SHADOW_TIMEOUT_S, 512, SHADOWS_AT_ONCE),
+    "rollout_step": _Scale(TURN_TIMEOUT_S, 512, 2),
 }
 
 
@@ -80,6 +85,7 @@ def platform_functions(
             "HEADRACE_PEPPER_SECRET": names.pepper_secret,
             "HEADRACE_JOBS_BUCKET": names.jobs_bucket,
             "HEADRACE_JOBS_QUEUE": jobs_queue,
+            "HEADRACE_SHADOW_QUEUE": queue_url(aws["AWS_ENDPOINT_URL"], names.shadow_queue),
             "HEADRACE_BATCHES_BUCKET": names.batches_bucket,
             "HEADRACE_STATE_MACHINE": names.batch_machine_arn,
             "HEADRACE_WEBHOOKS_LOOPBACK": "1",
@@ -114,6 +120,18 @@ def platform_functions(
             "HEADRACE_FALLBACK_FUNCTION": names.fallback,
         },
         "batch_finish": {**batches, "HEADRACE_NOTICES_QUEUE": notices_queue},
+        "shadow": {
+            "HEADRACE_PREFIX": names.prefix,
+            "HEADRACE_CATALOG": str(catalog),
+            "HEADRACE_JOBS_BUCKET": names.jobs_bucket,
+            "HEADRACE_STATE_TABLE": names.state_table,
+        },
+        "rollout_step": {
+            "HEADRACE_PREFIX": names.prefix,
+            "HEADRACE_CATALOG": str(catalog),
+            "HEADRACE_STATE_TABLE": names.state_table,
+            "HEADRACE_ROLLOUT_MACHINE": names.rollout_machine_arn,
+        },
         "notify": {
             "HEADRACE_STATE_TABLE": names.state_table,
             "HEADRACE_NOTICES_QUEUE": notices_queue,

@@ -9,7 +9,9 @@ from headrace.batches.bounds import EXECUTION_TIMEOUT_S
 from infra_local.lambda_environment import ACCOUNT, REGION
 from infra_local.names import Names
 
-BATCH_MACHINE = Path(__file__).resolve().parent.parent / "infra_cdk" / "state_machines" / "batch.asl.json"
+_MACHINES = Path(__file__).resolve().parent.parent / "infra_cdk" / "state_machines"
+BATCH_MACHINE = _MACHINES / "batch.asl.json"
+ROLLOUT_MACHINE = _MACHINES / "rollout.asl.json"
 SHARDS_AT_ONCE = 2
 """A laptop has a few cores, and one model process per version."""
 EVENT_BUS = "default"
@@ -47,3 +49,13 @@ def batch_definition(substitutions: Mapping[str, str]) -> str:
     if json.loads(text)["TimeoutSeconds"] != EXECUTION_TIMEOUT_S:
         raise ValueError(f"{BATCH_MACHINE.name}: TimeoutSeconds must be {EXECUTION_TIMEOUT_S}")
     return text
+
+
+def rollout_definition(names: Names) -> str:
+    """Returns the definition of the machine that looks after rollouts and experiments.
+
+    Raises:
+        KeyError: If the file names a place that has no text here.
+    """
+    places = {"RolloutStepFunction": function_arn(names.rollout_step), "EventBus": EVENT_BUS}
+    return _PLACE.sub(lambda place: places[place.group(1)], ROLLOUT_MACHINE.read_text(encoding="utf-8"))

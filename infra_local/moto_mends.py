@@ -19,8 +19,7 @@ from moto.core.responses import ActionResult
 from moto.dynamodb.comparisons import FuncSize
 from moto.dynamodb.responses import DynamoHandler
 from moto.events.models import Rule
-from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, SageMakerModelBackend
-from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig
 
 _INVOKE_TIMEOUT_S = 910
 _TOKENS_KEPT_MAX = 10_000
@@ -79,7 +78,6 @@ def mend_all(invoke: Invoke) -> None:
     keep_zero_weights()
     accept_every_instance_type()
     name_executions()
-    add_update_endpoint()
 
 
 def mend(owner: type, hook: str, replacement: Callable[..., Any]) -> None:
@@ -276,33 +274,3 @@ def name_executions() -> None:
         return original(self, state_machine_arn, name or str(uuid.uuid4()), *rest, **named)
 
     mend(StepFunctionsParserBackend, "start_execution", start_execution)
-
-
-def add_update_endpoint() -> None:
-    """UpdateEndpoint moves an endpoint to another configuration, at once.
-
-    moto answers 500. Weights and counts of variants that stay are retained on request, as on AWS.
-    """
-
-    def update_endpoint(self: SageMakerModelBackend, name: str, config_name: str, *, retain: bool) -> str:
-        endpoint = self.endpoints[name]
-        config = self.describe_endpoint_config(config_name)
-        before = {v["VariantName"]: v for v in endpoint.production_variants}
-        after = endpoint._process_production_variants(config["ProductionVariants"])  # noqa: SLF001
-        if retain:
-            after = [{**v, **before.get(v["VariantName"], {})} for v in after]
-        endpoint.production_variants = after
-        endpoint.endpoint_config_name = config_name
-        arn: str = endpoint.arn
-        return arn
-
-    def respond(self: SageMakerResponse) -> Any:
-        from moto.sagemaker.exceptions import AWSValidationException  # noqa: PLC0415
-
-        name, config_name = self._get_param("EndpointName"), self._get_param("EndpointConfigName")
-        if name not in self.sagemaker_backend.endpoints:
-            raise AWSValidationException(f'Could not find endpoint "{name}".')
-        retain = bool(self._get_param("RetainAllVariantProperties"))
-        return ActionResult({"EndpointArn": update_endpoint(self.sagemaker_backend, name, config_name, retain=retain)})
-
-    mend(SageMakerResponse, "update_endpoint", respond)

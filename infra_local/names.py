@@ -112,6 +112,21 @@ class Names:
         return f"{self.prefix}-batches"
 
     @property
+    def rollout_step(self) -> str:
+        """What takes one turn of a rollout."""
+        return f"{self.prefix}-rollout_step"
+
+    @property
+    def rollout_machine(self) -> str:
+        """The state machine of rollouts."""
+        return f"{self.prefix}-rollout"
+
+    @property
+    def rollout_machine_arn(self) -> str:
+        """Its ARN."""
+        return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{self.rollout_machine}"
+
+    @property
     def notify(self) -> str:
         """What tells webhooks of ends."""
         return f"{self.prefix}-notify"
@@ -125,6 +140,16 @@ class Names:
     def notices_dead_letters(self) -> str:
         """Where notices end that could not be delivered."""
         return f"{self.prefix}-notices-dead"
+
+    @property
+    def shadow(self) -> str:
+        """What asks versions whose answers nobody sees."""
+        return f"{self.prefix}-shadow"
+
+    @property
+    def shadow_queue(self) -> str:
+        """The queue of copied requests."""
+        return f"{self.prefix}-shadow"
 
     @property
     def artifacts_bucket(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace import notices
 from headrace.jobs import states as jobs
+from headrace.rollouts import shadowing
 from infra_local.lambda_environment import ACCOUNT, REGION, InvocationResult
 from infra_local.lambda_host import InvokeRefusedError, LambdaHost
 
@@ -69,6 +70,17 @@ def make_notice_queues(sqs: Any, *, queue: str, dead_letters: str) -> None:
         visibility_s=notices.VISIBILITY_S,
         kept_s=2 * notices.KEPT_S,
         receives_max=notices.TRIES_MAX,
+    )
+
+
+def make_shadow_queue(sqs: Any, *, queue: str) -> None:
+    """Makes the queue of copied requests; what could not be compared is nobody's concern, and has no dead letters."""
+    sqs.create_queue(
+        QueueName=queue,
+        Attributes={
+            "VisibilityTimeout": str(int(shadowing.VISIBILITY_S)),
+            "MessageRetentionPeriod": str(int(shadowing.KEPT_S)),
+        },
     )
 
 

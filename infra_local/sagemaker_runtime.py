@@ -140,7 +140,7 @@ class SageMakerRuntime:
         body = await _read(request)
         if "X-Amzn-SageMaker-Target-Model" in request.headers:
             raise sagemaker_errors.no_multi_model(name)
-        variant = await self._choose(name, request.headers.get("X-Amzn-SageMaker-Target-Variant"))
+        variant = await self._choose(name, _target(request, name))
         answer = await self._ask(name, variant, body, _passed_on(request))
         headers = {"Content-Type": answer.content_type, _VARIANT: variant}
         if answer.attributes is not None:
@@ -217,7 +217,7 @@ class SageMakerRuntime:
 
     async def _stream(self, request: web.BaseRequest, name: str, request_id: str) -> web.StreamResponse:
         body = await _read(request)
-        variant = await self._choose(name, request.headers.get("X-Amzn-SageMaker-Target-Variant"))
+        variant = await self._choose(name, _target(request, name))
         struck = self._faults.strike(self._short_name(name), variant)
         await self._suffer(name, variant, [f for f in struck if f.kind not in ("hang", "garbage", "wrong_shape")])
         url = self._url_of(name, variant)
@@ -255,6 +255,16 @@ class SageMakerRuntime:
     async def _ask_any(self, name: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ModelAnswer:
         """Asks a variant chosen by weight; an asynchronous endpoint has one."""
         return await self._ask(name, await self._choose(name, None), body, headers, timeout_s=timeout_s)
+
+
+def _target(request: web.BaseRequest, name: str) -> str | None:
+    """Returns the variant that is meant, if one is; a component ``<endpoint>-<version>`` is the version's process."""
+    component: str | None = request.headers.get("X-Amzn-SageMaker-Inference-Component")
+    if component is None:
+        return request.headers.get("X-Amzn-SageMaker-Target-Variant")
+    if not component.startswith(f"{name}-"):
+        raise sagemaker_errors.unknown_variant(name, component)
+    return component.removeprefix(f"{name}-")
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import SEEK_CUR
 from pathlib import Path
 
@@ -34,6 +35,8 @@ _PAUSE_MIN_S = 0.2
 _PAUSE_MAX_S = 10.0
 _STEADY_S = 30.0
 _CRASHES_REPORTED = (1, 3)
+DIGEST = "HEADRACE_ARTIFACT_DIGEST"
+"""The variable that says which artifact a process may load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,10 +245,8 @@ class ServingPool:
         session: aiohttp.ClientSession,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._processes = {
-            (s.endpoint, s.variant): ServingProcess(s, log_folder=log_folder, session=session, report=report)
-            for s in specs
-        }
+        self._make = partial(ServingProcess, log_folder=log_folder, session=session, report=report)
+        self._processes = {(spec.endpoint, spec.variant): self._make(spec) for spec in specs}
 
     def start(self) -> None:
         """Begins to start every variant."""
@@ -260,6 +261,34 @@ class ServingPool:
     def find(self, endpoint: str, variant: str) -> ServingProcess | None:
         """Returns the process of a variant."""
         return self._processes.get((endpoint, variant))
+
+    def variants(self, endpoint: str) -> list[str]:
+        """Returns the variants of an endpoint that are in service."""
+        return [variant for name, variant in self._processes if name == endpoint]
+
+    def serves(self, spec: VariantSpec) -> bool:
+        """Says whether the variant is in service with this very model."""
+        process = self._processes.get((spec.endpoint, spec.variant))
+        if process is None or process.spec.environment != spec.environment:
+            return False
+        return DIGEST in spec.environment or process.spec.model_folder == spec.model_folder
+
+    def prepare(self, spec: VariantSpec) -> ServingProcess:
+        """Begins to start a process that is not in service yet."""
+        process = self._make(spec)
+        process.start()
+        return process
+
+    def put(self, process: ServingProcess) -> ServingProcess | None:
+        """Puts a process in service and returns the one whose place it took, which still runs."""
+        place = (process.spec.endpoint, process.spec.variant)
+        before = self._processes.get(place)
+        self._processes[place] = process
+        return before
+
+    def take(self, endpoint: str, variant: str) -> ServingProcess | None:
+        """Takes a variant out of service and returns its process, which still runs."""
+        return self._processes.pop((endpoint, variant), None)
 
     def all(self) -> list[ServingProcess]:
         """Returns every process."""

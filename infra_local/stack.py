@@ -21,16 +21,19 @@ from aiohttp import web
 from headrace import notices
 from headrace.gateway import GATEWAY_REFUSALS, PUBLIC_PATHS
 from headrace.jobs.states import BATCH_MAX
+from headrace.rollouts import shadowing
 from infra_local.bootstrap import Account, ObjectStore
 from infra_local.control_plane import ControlPlane
+from infra_local.deployments import Deployments, Watched
 from infra_local.faults import AT_ONCE, DYNAMODB, FaultBook, parse_fault
 from infra_local.front import Front
 from infra_local.front_signature import AccessKey
-from infra_local.functions import JOBS_AT_ONCE, NOTICES_AT_ONCE, ROOT, platform_functions
+from infra_local.functions import JOBS_AT_ONCE, NOTICES_AT_ONCE, ROOT, SHADOWS_AT_ONCE, platform_functions
 from infra_local.lambda_api import LambdaApi
 from infra_local.lambda_environment import FunctionSpec
 from infra_local.lambda_host import LambdaHost
 from infra_local.logs import open_log
+from infra_local.model_data import LocalModelData
 from infra_local.moto_faults import write_faults
 from infra_local.names import ACCESS_KEY_ID, OPERATOR_ROLE, SECRET_ACCESS_KEY, Names, aws_environment
 from infra_local.plan import Plan, read_plan
@@ -140,7 +143,7 @@ class Stack:
             self.faults.clear(fields.get("endpoint"))
             self._tell_moto()
             return
-        variants = {e.name: [v.name for v in e.hosted] for e in self.plan.endpoints}
+        variants = {e.name: self.pool.variants(e.name) for e in self.plan.endpoints}
         places = {**variants, DYNAMODB: list(self._tables)}
         fault = parse_fault(fields, endpoints=places, now=time.monotonic())
         if fault.kind not in AT_ONCE:
@@ -228,11 +231,15 @@ class Stack:
             self._report(
                 f"{failed.spec.name} did not start; {self.logs / failed.spec.name}.log ends with:\n    {lines}"
             )
+        self._follow_updates()
         await self.lambda_host.first_starts()
         # Before the API opens: what it accepts for later must find somebody who runs it; a test's functions need not.
         self._poll(self.names.job_run, self.names.jobs_queue, batch_max=BATCH_MAX, concurrency_max=JOBS_AT_ONCE)
         self._poll(
             self.names.notify, self.names.notices_queue, batch_max=notices.BATCH_MAX, concurrency_max=NOTICES_AT_ONCE
+        )
+        self._poll(
+            self.names.shadow, self.names.shadow_queue, batch_max=shadowing.BATCH_MAX, concurrency_max=SHADOWS_AT_ONCE
         )
         yield "opening the API"
         self.front = Front(
@@ -258,6 +265,24 @@ class Stack:
             for endpoint in self.plan.endpoints
             for version in endpoint.hosted
         ]
+
+    def _follow_updates(self) -> None:
+        names = [(self.names.endpoint(e.name), e.name, True) for e in self.plan.endpoints]
+        names += [(self.names.async_endpoint(name), name, False) for name in self._with_async()]
+        kept = self._run_folder / "artifacts"
+        deployments = Deployments(
+            self.control,
+            self.pool,
+            data=LocalModelData(self._artifacts, kept=kept, read=ObjectStore(self.account).read),
+            root=ROOT,
+            watched=[Watched(endpoint=full, short=short, config=full, own=own) for full, short, own in names],
+            report=self._report,
+        )
+        deployments.start()
+        self._cleanup.push_async_callback(deployments.stop)
+
+    def _with_async(self) -> list[str]:
+        return [e.name for e in self.plan.endpoints if e.declaration.async_inference is not None]
 
     async def _start_runtime(self, session: aiohttp.ClientSession) -> None:
         def backend(endpoint: str, variant: str) -> ServingProcess | None:
@@ -316,7 +341,7 @@ class Stack:
         command = (
             *(sys.executable, "-m", "infra_local.moto_server"),
             *("--port", str(self._moto_port), "--lambda-url", self.lambda_url),
-            *("--runtime-url", self.runtime.url, "--faults", str(self._moto_faults)),
+            *("--runtime-url", self.runtime.url, "--faults", str(self._moto_faults), "--hold-updates"),
         )
         environment = {**base_environment(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = open_log(self.logs, "moto")

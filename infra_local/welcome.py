@@ -11,6 +11,8 @@ from infra_local.plan import EndpointPlan
 from infra_local.stack import Stack
 
 _SIDE = 128
+_BODY_CHARS_MAX = 2_000
+"""A longer body is not to be pasted: a golden request that lies in a file stands in for it."""
 
 
 def sample_image() -> bytes:
@@ -58,6 +60,11 @@ def curl_command(endpoint: EndpointPlan, *, url: str, image: Path) -> str:
         for t in endpoint.declaration.inputs or ()
     ]
     body = json.dumps({"inputs": tensors})
+    files = [golden.request for golden in endpoint.declaration.golden if golden.request is not None]
+    if files:
+        body = f"@endpoints/{endpoint.name}/{files[0]}"
+    elif len(body) > _BODY_CHARS_MAX:
+        body = "@request.json"
     return f"{start} 'content-type: application/json' {url}/v2/models/{endpoint.name}/infer -d '{body}'"
 
 

@@ -37,7 +37,7 @@ def test_queues_are_encrypted_and_take_tls_only(synthesised: Synthesised) -> Non
     """All have server-side encryption and a policy that denies plain HTTP; what it allows is one rule's events."""
     assert all(each["SqsManagedSseEnabled"] is True for each in _all_queues(synthesised))
     policies = [each["PolicyDocument"]["Statement"] for each in synthesised.properties("AWS::SQS::QueuePolicy")]
-    assert len(policies) == len(_all_queues(synthesised)) == 5
+    assert len(policies) == len(_all_queues(synthesised)) == 6
     for denied, *allowed in policies:
         assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
         for statement in allowed:
@@ -93,9 +93,9 @@ def test_predict_sends_and_never_takes_messages(synthesised: Synthesised) -> Non
     """Of the queue it may do one thing, and objects of jobs lie apart from what callers upload."""
     statements = _statements(synthesised, "Predict")
     sqs = [each["Action"] for each in statements if "sqs:" in json.dumps(each["Action"])]
-    assert sqs == ["sqs:SendMessage"]
+    assert set(sqs) == {"sqs:SendMessage"}
     writable = [json.dumps(each["Resource"]) for each in statements if "s3:PutObject" in each["Action"]]
-    assert len(writable) == 2
+    assert len(writable) == 3
     for each in writable:
         assert "StorageJobs" in each or ("StorageInputs" in each and each.endswith('/tenants/*/files/*"]]}'))
 
@@ -105,7 +105,7 @@ def test_requests_and_answers_go_with_their_records(synthesised: Synthesised) ->
     (bucket,) = [
         each for name, each in synthesised.of_type("AWS::S3::Bucket").items() if name.startswith("StorageJobs")
     ]
-    rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    rules = [each for each in bucket["Properties"]["LifecycleConfiguration"]["Rules"] if "Prefix" not in each]
     assert [each["ExpirationInDays"] * DAY_S for each in rules if "ExpirationInDays" in each] == [KEPT_S]
     days = [
         each["NoncurrentVersionExpiration"]["NoncurrentDays"] for each in rules if "NoncurrentVersionExpiration" in each

@@ -69,6 +69,10 @@ def _config(**properties: Any) -> dict[str, Any]:
     return {"Type": "AWS::SageMaker::EndpointConfig", "Properties": properties}
 
 
+def _variant(kind: str) -> dict[str, Any]:
+    return {"ModelName": "m", "InstanceType": kind}
+
+
 def _policy(action: str, resource: Any) -> dict[str, Any]:
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     return {"Type": "AWS::IAM::Policy", "Properties": {"PolicyDocument": {"Statement": [statement]}}}
@@ -77,16 +81,18 @@ def _policy(action: str, resource: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("rule", "resource"),
     [
-        ("HR-SM1", _config(ProductionVariants=[{"InstanceType": "ml.m5.xlarge"}])),
+        ("HR-SM1", _config(ProductionVariants=[_variant("ml.m5.xlarge")])),
         (
             "HR-SM5",
             _config(
                 KmsKeyId="k",
-                ProductionVariants=[{"InstanceType": "ml.m5.xlarge"}],
+                ProductionVariants=[_variant("ml.m5.xlarge")],
                 DataCaptureConfig={"EnableCapture": True},
             ),
         ),
         ("HR-SM2", {"Type": "AWS::SageMaker::Model", "Properties": {}}),
+        ("HR-SM2", _config(KmsKeyId="k", ProductionVariants=[{"InstanceType": "ml.m5.xlarge"}])),
+        ("HR-SM3", {"Type": "AWS::SageMaker::InferenceComponent", "Properties": {}}),
         ("HR-SM3", {"Type": "AWS::SageMaker::Endpoint", "Properties": {"RetainAllVariantProperties": True}}),
         (
             "HR-SM6",
@@ -107,5 +113,5 @@ def test_each_rule_finds_what_it_is_for(rule: str, resource: dict[str, Any]) -> 
 
 def test_local_storage_needs_no_key() -> None:
     """An instance that encrypts its disks in hardware is not asked for a key that SageMaker would refuse."""
-    template = {"Resources": {"Config": _config(ProductionVariants=[{"InstanceType": "ml.g5.xlarge"}])}}
+    template = {"Resources": {"Config": _config(ProductionVariants=[_variant("ml.g5.xlarge")])}}
     assert findings(template) == []

@@ -76,7 +76,7 @@ def test_the_key_is_administered_by_its_account_alone(synthesised: Synthesised) 
 
 
 FUNCTION_IDS = (
-    *("Authorizer", "Predict", "Fallback", "JobRun", "Notify"),
+    *("Authorizer", "Predict", "Fallback", "JobRun", "Notify", "RolloutStep", "Shadow"),
     *("BatchStart", "BatchPlan", "BatchScore", "BatchFinish"),
 )
 
@@ -108,7 +108,7 @@ def test_predict_may_invoke_only_the_stand_in_and_read_only_tenants_uploads(synt
     (invoke,) = [each for each in statements if each["Action"] == "lambda:InvokeFunction"]
     read = [json.dumps(each["Resource"]) for each in statements if "s3:GetObject" in _listed(each["Action"])]
     assert "FallbackLive" in invoke["Resource"]["Ref"]
-    assert len(read) == 3
+    assert len(read) == 3  # copies for a shadow are written and never read
     assert all(bucket in "".join(read) for bucket in ("StorageInputs", "StorageBatches", "StorageJobs"))
     assert all(each.endswith('/tenants/*"]]}') for each in read)
 

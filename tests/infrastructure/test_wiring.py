@@ -20,6 +20,8 @@ from headrace_aws.settings import (
     JobRunSettings,
     NotifySettings,
     PredictSettings,
+    RolloutStepSettings,
+    ShadowSettings,
 )
 from headrace_aws.telemetry import counts_of
 from infra_cdk.stages import stage_named
@@ -33,6 +35,8 @@ SETTINGS: dict[str, type[Any]] = {
     "fallback": FallbackSettings,
     "job_run": JobRunSettings,
     "notify": NotifySettings,
+    "rollout_step": RolloutStepSettings,
+    "shadow": ShadowSettings,
     "batch_start": BatchStartSettings,
     "batch_plan": BatchPlanSettings,
     "batch_score": BatchScoreSettings,
@@ -197,10 +201,10 @@ def test_alarms_watch_the_declared_objectives(stages: dict[str, Synthesised]) ->
     alarms = {
         each["AlarmName"]: each for each in stages["prod"].properties("AWS::CloudWatch::Alarm") if "AlarmName" in each
     }
-    assert alarms["headrace-prod-sentiment-v1-latency"]["Threshold"] == 500_000
-    assert alarms["headrace-prod-sentiment-v1-errors"]["Threshold"] == pytest.approx(0.0144)
-    assert alarms["headrace-prod-detection-v2-latency"]["Threshold"] == 300_000
-    assert alarms["headrace-prod-detection-v2-errors"]["Threshold"] == pytest.approx(0.144)
+    assert alarms["headrace-prod-sentiment/v1/latency"]["Threshold"] == 500_000
+    assert alarms["headrace-prod-sentiment/v1/errors"]["Threshold"] == pytest.approx(0.0144)
+    assert alarms["headrace-prod-detection/v2/latency"]["Threshold"] == 300_000
+    assert alarms["headrace-prod-detection/v2/errors"]["Threshold"] == pytest.approx(0.144)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,8 @@ def test_alarms_watch_the_declared_objectives(stages: dict[str, Synthesised]) ->
     [
         *("Api5Xx", "AuthorizerThrottles", "AuthorizerDuration", "PredictErrors", "PredictThrottles", "FallbackErrors"),
         *("Degradedsentiment", "sentimentUnserved", "Shedsentiment", "StoreFailuressentiment"),
-        *("StateThrottles", "StateErrors"),
+        *("StateThrottles", "StateErrors", "RolloutstepErrors", "RolloutstepDuration", "ShadowErrors"),
+        *("RolloutsFailed", "RolloutsTimedOut", "RolloutsThrottled", "RoutingStalesentiment"),
     ],
 )
 def test_the_platform_is_watched_too(synthesised: Synthesised, part: str) -> None:
@@ -272,7 +277,7 @@ def test_the_state_table_is_watched_whole(synthesised: Synthesised) -> None:
     dimensions = [{each["Name"]: each["Value"] for each in metric["Dimensions"]} for metric in counted]
     assert all("StateTable" in json.dumps(each["TableName"]) for each in dimensions)
     assert {each["Operation"] for each in dimensions if "Operation" in each} == {
-        *("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
+        *("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"),
     }
     assert {metric["MetricName"] for metric in counted} == {"ReadThrottleEvents", "WriteThrottleEvents", "SystemErrors"}
     assert {each["Threshold"] for each in alarms.values()} == {0}

@@ -13,7 +13,7 @@ from infra_cdk.function_code import serving_parts, zip_excludes
 from infra_cdk.layers import CORE_EXCLUDE, Bundling, CopiedBundle
 
 PLAIN = (
-    *("authorizer", "predict", "job_run", "notify"),
+    *("authorizer", "predict", "job_run", "notify", "rollout_step", "shadow"),
     *("batch_start", "batch_plan", "batch_score", "batch_finish"),
 )
 FUNCTIONS = (*PLAIN, "fallback")

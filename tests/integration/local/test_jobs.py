@@ -37,6 +37,8 @@ from infra_local.queues import EventSource, failed_items, queue_url
 
 TOYS = Path(__file__).with_name("functions")
 NAMES = Names()
+PATIENCE_S = 30.0
+"""No test here is about a slow store."""
 ACME = Principal("acme", "standard", frozenset({"invoke"}), "key")
 
 
@@ -128,7 +130,7 @@ async def running(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
         host, function=NAMES.job_run, sqs=lambda: account.client("sqs"), url=url, batch_max=3, concurrency_max=2
     )
     source.start()
-    table = StateTable(NAMES.state_table)
+    table = StateTable(NAMES.state_table, timeout_s=PATIENCE_S)
     table.warm()
     records = JobsTable(table)
     jobs = Jobs(

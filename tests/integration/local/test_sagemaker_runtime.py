@@ -163,6 +163,14 @@ async def test_target_variant_overrides_weights(platform: Platform) -> None:
     assert (await platform.invoke(TargetVariant="b"))["InvokedProductionVariant"] == "b"
 
 
+async def test_a_component_is_the_process_of_its_version(platform: Platform) -> None:
+    """Versions that share instances on AWS have a process each here; a component of another endpoint is refused."""
+    answer = await platform.invoke(InferenceComponentName="headrace-local-toy-b")
+    assert answer["InvokedProductionVariant"] == "b"
+    for wrong in ("headrace-local-toy-z", "b"):
+        assert (await platform.refused(InferenceComponentName=wrong))[:2] == (400, "ValidationError")
+
+
 async def test_traffic_follows_weights_within_a_second(platform: Platform) -> None:
     """New weights in the control plane move traffic at most a second later."""
     await platform.invoke()

@@ -44,7 +44,7 @@ def answer(tensors: dict, parameters: dict) -> dict:
 def write_toy_endpoint(folder: Path, name: str = "toy") -> tuple[Path, Path]:
     """Writes the endpoint and returns the folders of declarations and of artifacts."""
     endpoints, artifacts = folder / "endpoints", folder / "artifacts"
-    digests = {version: _write_artifact(artifacts / name / version, name, version) for version in ("v1", "v2")}
+    digests = {version: write_artifact(artifacts / name / version, name, version) for version in ("v1", "v2")}
     (endpoints / name).mkdir(parents=True)
     (endpoints / name / "endpoint.yaml").write_text(_DECLARATION.format(name=name, **digests))
     (endpoints / name / "rules.py").write_text(_RULES)
@@ -52,15 +52,17 @@ def write_toy_endpoint(folder: Path, name: str = "toy") -> tuple[Path, Path]:
     return endpoints, artifacts
 
 
-def _write_artifact(folder: Path, name: str, version: str) -> str:
+def write_artifact(folder: Path, name: str, version: str, *, factor: float | None = None) -> str:
+    """Writes a version that multiplies, by 2 (v1) or 4 unless said otherwise, and returns its digest."""
     folder.mkdir(parents=True)
-    factor = helper.make_tensor("factor", TensorProto.FLOAT, [1], [2.0 if version == "v1" else 4.0])
+    times = factor if factor is not None else 2.0 if version == "v1" else 4.0
+    constant = helper.make_tensor("factor", TensorProto.FLOAT, [1], [times])
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "factor"], ["y"])],
         "double",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
-        [factor],
+        [constant],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     content = model.SerializeToString()
