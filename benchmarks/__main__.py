@@ -10,7 +10,10 @@ from importlib import import_module
 from benchmarks.processes import SCRATCH
 from benchmarks.report import RESULTS, Report, text, write
 
-NAMES = ("imports", "fleet", "gateway", "serving", "overload", "faults", "batch_chaos", "batch")
+NAMES = (
+    *("imports", "fleet", "rollout", "gateway", "serving", "overload", "faults"),
+    *("rollout_live", "batch_chaos", "batch"),
+)
 """In the order of `all`: the short ones first."""
 
 

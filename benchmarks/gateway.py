@@ -186,6 +186,9 @@ def _parts_table(case: str, several: list[Figures]) -> Table:
         "of the policy: circuit, shedding and percentiles": cpu("health"),
         "of the policy: the cache's key, look-up and entry": cpu("cache"),
         "of the application: JSON of body, request and answer": cpu("json"),
+        "in a rollout: drawn by the routing document": cpu("drawn"),
+        "in a rollout: counted": cpu("counted"),
+        "in a rollout: the token for an outcome": cpu("token"),
         "for comparison: InvokeEndpoint by boto3's client": cpu("boto3"),
     }
     rows = tuple((name, f"{value:.3f}", f"{value / whole:.0%}") for name, value in parts.items())

@@ -26,6 +26,7 @@ from mangum import Mangum
 from benchmarks.deployed import PREFIX, classification_event, detection_event, photo
 from benchmarks.lambda_context import Context
 from benchmarks.policy_parts import policy_acts, policy_in_memory
+from benchmarks.rollout_parts import rollout_acts
 from benchmarks.runtime_stub import CLASSIFICATION, DETECTION
 from benchmarks.traffic.scenarios import text
 from functions.predict.app import create_app
@@ -146,6 +147,7 @@ def _acts(case: Case) -> dict[str, Act]:
         "boto3": invoke_by_boto3,
         "json": parse,
         **policy_acts(case.request, catalog.endpoint(case.endpoint), read_response("application/json", answer)),
+        **rollout_acts(catalog.endpoint(case.endpoint), read_response("application/json", answer)),
         "round trip": _round_trip(case.endpoint, written),
     }
 

@@ -1,0 +1,1 @@
+"""Rollouts of real versions, on a platform of their own."""
