@@ -11,12 +11,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
-# Much of a suite's time is waiting for processes: two at a time fit on two cores.
-WORKERS ?= 2
+# A quarter of the suites' time is waiting for processes: three at a time keep two cores busy.
+WORKERS ?= 3
 
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run models test unit lint format synth push rehearse sam fault replay status down docs bench lock clean
+.PHONY: help run models test slow unit lint format synth push rehearse sam fault replay status down docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,8 +55,11 @@ fault: $(RUN) ## break an endpoint on purpose: make fault ENDPOINT=sentiment KIN
 replay: $(RUN) ## send an event to its function: make replay EVENT=events/predict/classify.json
 	@$(BIN)/python -m infra_local replay $(EVENT)
 
-test: $(DEV) models ## every suite but e2e
-	@$(BIN)/python -m pytest tests --ignore=tests/e2e -n $(WORKERS) --dist loadgroup $(ARGS)
+test: $(DEV) models ## every suite but e2e and slow
+	@$(BIN)/python -m pytest tests --ignore=tests/e2e -m "not slow" -n $(WORKERS) $(ARGS)
+
+slow: $(DEV) models ## what takes minutes: rollouts of the real detectors, fuzzing of the whole API
+	@$(BIN)/python -m pytest tests --ignore=tests/e2e -m slow $(ARGS)
 
 unit: $(DEV) ## the unit suite alone
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -25,11 +25,10 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("endpoints", frozenset({"headrace", "headrace_aws", "functions", "infra_cdk", "infra_local", "tests", "boto3"})),
     ("infra_cdk", frozenset({"functions", "infra_local", "tests"})),
     ("infra_local", frozenset({"functions", "infra_cdk", "tests"})),
-    (
-        "headrace_cli",
-        frozenset({"headrace_aws", "functions", "endpoints", "infra_cdk", "infra_local", "tests", "boto3"}),
-    ),
+    ("headrace_cli", frozenset({"functions", "infra_cdk", "infra_local", "tests"})),
 )
+OPERATORS_ALONE = frozenset({"headrace_aws", "endpoints", "boto3", "botocore", "onnx", "onnxruntime", "yaml"})
+"""What comes with a checkout or the extra `operator`: callers' commands, which have `cli` alone, must do without."""
 NEVER_IN_LAMBDA = frozenset({"sagemaker", "aws_xray_sdk", "pandas", "torch", "sklearn", "yaml"})
 HTTP_FREE_SERVING = ("answers", "artifact", "datatypes", "errors", "runner", "sessions", "strict_json", "tensors")
 """The half of the serving program that `functions/fallback` may use, and that ships in its zip."""
@@ -67,6 +66,19 @@ def test_imports_point_inwards(folder: str, banned: frozenset[str]) -> None:
     ]
     assert sources(folder)
     assert not found
+
+
+def test_callers_need_nothing_of_what_operators_need() -> None:
+    """The command line imports an account's or a checkout's parts inside the command that needs them."""
+    for path in sources("headrace_cli"):
+        top = [
+            node
+            for node in tree(path).body
+            if isinstance(node, ast.Import | ast.ImportFrom)  # those for type checkers alone are inside an `if`
+        ]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in top if isinstance(node, ast.ImportFrom) and node.module}
+        assert not {name.partition(".")[0] for name in names} & OPERATORS_ALONE, path
 
 
 def test_functions_use_only_the_http_free_half_of_serving() -> None:

@@ -63,6 +63,8 @@ def test_boto3_invokes_an_endpoint(platform: Platform) -> None:
         runtime.invoke_endpoint(EndpointName="headrace-local-oracle", ContentType="application/json", Body=b"{}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_document_holds_under_fuzzing(platform: Platform) -> None:
     """Requests made up from the OpenAPI document find no 5xx, no undocumented status and no answer off its schema."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"

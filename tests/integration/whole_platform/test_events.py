@@ -34,6 +34,7 @@ PREDICT_STATUSES = {
     "create-batch-unknown-file": 404,
     "list-batches": 200,
     "get-unknown-batch": 404,
+    "outcome-unknown-token": 400,
 }
 AUTHORIZER_REFUSES = {
     *("no-key", "unknown-key", "malformed-key"),
@@ -52,6 +53,8 @@ NOTIFY_LEAVES = {
     "mixed-batch": ["059f36b4-87a3-44ab-83d2-661970000105"],
 }
 """As above: what is not known any more is told to nobody."""
+SHADOW_EVENTS = {"unknown-copy", "not-ours"}
+"""Comparisons that cannot be made: nothing comes again."""
 BATCH_START_BEGINS = {
     "csv": "failed",
     "multipart-gzip": "failed",
@@ -67,6 +70,17 @@ BATCH_STEPS = {
     "batch_finish/unknown-batch": "finish: UnknownTarget",
 }
 """By event, what the step answers, or what it fails with."""
+ROLLOUT_STEPS = {
+    "unknown-rollout": "turn: UnknownTarget",
+    "sweep": {"restarted": []},
+    "alarm": {
+        "endpoint": "detection",
+        "version": "v2",
+        "alarm": "headrace-local-detection/v2/errors",
+        "rolled_back": False,
+    },
+}
+"""By event, what the turn answers where nothing is rolled out, or what it fails with."""
 FALLBACK_KEYS = {"cpu": "body", "rules": "body", "malformed-request": "refused"}
 
 
@@ -76,6 +90,7 @@ def test_every_event_has_its_expectation() -> None:
     known = {f"predict/{name}" for name in PREDICT_STATUSES} | {f"authorizer/{name}" for name in AUTHORIZER_REFUSES}
     known |= {f"job_run/{name}" for name in JOB_RUN_LEAVES} | {f"notify/{name}" for name in NOTIFY_LEAVES}
     known |= {f"batch_start/{name}" for name in BATCH_START_BEGINS} | set(BATCH_STEPS)
+    known |= {f"shadow/{name}" for name in SHADOW_EVENTS} | {f"rollout_step/{name}" for name in ROLLOUT_STEPS}
     assert names == known | {f"fallback/{name}" for name in FALLBACK_KEYS}
 
 
@@ -132,6 +147,22 @@ def test_notify(platform: Platform, name: str, left: list[str]) -> None:
     failed, answer = invoke(platform, EVENTS / "notify" / f"{name}.json")
     assert not failed, answer
     assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == left
+
+
+@pytest.mark.parametrize("name", sorted(SHADOW_EVENTS))
+def test_shadow(platform: Platform, name: str) -> None:
+    """A copy that is gone, and a message of another's, are let go."""
+    failed, answer = invoke(platform, EVENTS / "shadow" / f"{name}.json")
+    assert not failed, answer
+    assert answer == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize(("name", "expected"), ROLLOUT_STEPS.items(), ids=list(ROLLOUT_STEPS))
+def test_rollout_step(platform: Platform, name: str, expected: Any) -> None:
+    """A rollout that nobody knows has no turn; a sweep and an alarm find nothing to do where nothing is rolled out."""
+    failed, answer = invoke(platform, EVENTS / "rollout_step" / f"{name}.json")
+    assert failed is isinstance(expected, str)
+    assert (answer["errorMessage"] if failed else answer) == expected
 
 
 @pytest.mark.parametrize(("name", "state"), BATCH_START_BEGINS.items(), ids=list(BATCH_START_BEGINS))

@@ -1,13 +1,20 @@
 """SageMaker's errors as ours: which are the caller's, which go down the ladder."""
 
 import json
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from urllib3 import exceptions
 
 from headrace import errors
-from headrace_aws.sagemaker_primary import failure_of_answer, failure_of_call
+from headrace.catalog import Endpoint
+from headrace.declaration.compile import compile_catalog
+from headrace.declaration.parse import parse_declaration
+from headrace.inference import InferenceRequest
+from headrace_aws.bounded_calls import BoundedCalls
+from headrace_aws.sagemaker_primary import SageMakerPrimary, failure_of_answer, failure_of_call
+from tests.unit.headrace.declarations import DETECTION
 
 
 def answered(code: str, **fields: Any) -> errors.HeadraceError:
@@ -116,3 +123,39 @@ def test_another_servers_words_are_not_passed_on(body: Any) -> None:
 def test_a_full_endpoint_is_told_from_one_that_is_away(status: int, code: str, expected: type[Exception]) -> None:
     """Saturation is answered by asking less; only what never reached a model may be asked again."""
     assert type(model_error(status, json.dumps({"error": "x", "code": code}))) is expected
+
+
+@dataclass
+class Runtime:
+    """Where requests end: what they said of their target is kept."""
+
+    targets: list[dict[str, str]] = field(default_factory=list)
+
+    def post(self, _path: object, _body: bytes, *, headers: dict[str, str], timeout_s: float) -> tuple[int, Any, bytes]:
+        """An empty answer."""
+        assert timeout_s
+        self.targets.append({name: said for name, said in headers.items() if "target" in name or "component" in name})
+        return 200, {"content-type": "application/json"}, b'{"model_name":"m","outputs":[]}'
+
+
+class Primary(SageMakerPrimary):
+    """The adapter before a made-up runtime."""
+
+    _runtime = Runtime()  # type: ignore[assignment]
+
+
+def _detection() -> Endpoint:
+    declaration, problems = parse_declaration(DETECTION, source="endpoint.yaml")
+    assert declaration is not None, problems
+    return compile_catalog([declaration], {}).endpoint("detection")
+
+
+def test_a_version_is_named_as_it_is_hosted() -> None:
+    """A variant by the version's name, a component by its own, which is unique in the account; never both."""
+    primary, endpoint = Primary(prefix="headrace-dev", calls=BoundedCalls()), _detection()
+    for each in (endpoint, replace(endpoint, components=True)):
+        primary.invoke(each, each.version("v2"), InferenceRequest(()), timeout_s=5.0, tier=5)
+    assert Primary._runtime.targets == [
+        {"x-amzn-sagemaker-target-variant": "v2"},
+        {"x-amzn-sagemaker-inference-component": "headrace-dev-detection-v2"},
+    ]
