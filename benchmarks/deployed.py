@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.conditions import ROOT
 from benchmarks.processes import HOST, SCRATCH, Program, free_port, running
-from benchmarks.traffic.account import KEYS_TABLE, PEPPER, REGION, STATE_TABLE, populate, queue_url
+from benchmarks.traffic.account import KEYS_TABLE, NOTICES, PEPPER, REGION, STATE_TABLE, populate, queue_url
 
 PREFIX = "headrace-bench"
 LEAN = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -52,6 +52,7 @@ def environment(*, stub_port: int = 9, account_port: int = 9) -> dict[str, str]:
         "HEADRACE_PEPPER_SECRET": PEPPER,
         "HEADRACE_JOBS_BUCKET": "jobs",
         "HEADRACE_JOBS_QUEUE": queue_url(account),
+        "HEADRACE_NOTICES_QUEUE": queue_url(account, NOTICES),
         "HEADRACE_BATCHES_BUCKET": "batches",
         "HEADRACE_STATE_MACHINE": f"arn:aws:states:{REGION}:123456789012:stateMachine:batch",
         "HEADRACE_RULES": str(ROOT / "endpoints"),

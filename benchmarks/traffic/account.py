@@ -21,7 +21,8 @@ from benchmarks.processes import HOST
 from benchmarks.traffic.capacity import Item, read_units, write_units
 
 REGION, ACCOUNT_ID = "eu-west-1", "123456789012"
-KEYS_TABLE, STATE_TABLE, PEPPER, QUEUE = "keys", "state", "pepper", "jobs"
+KEYS_TABLE, STATE_TABLE, PEPPER = "keys", "state", "pepper"
+QUEUE, NOTICES = "jobs", "notices"
 BUCKETS = ("inputs", "artifacts", "jobs")
 WRITE_HEADER, READ_HEADER, PURPOSE_HEADER = "x-bench-write-units", "x-bench-read-units", "x-bench-purpose"
 _WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
@@ -119,12 +120,13 @@ def populate(url: str, *, pepper: str) -> None:
     client("secretsmanager").create_secret(Name=PEPPER, SecretString=pepper)
     for bucket in BUCKETS:
         client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    client("sqs").create_queue(QueueName=QUEUE)
+    for queue in (QUEUE, NOTICES):
+        client("sqs").create_queue(QueueName=queue)
 
 
-def queue_url(url: str) -> str:
-    """Where the queue of jobs is."""
-    return f"{url}/{ACCOUNT_ID}/{QUEUE}"
+def queue_url(url: str, queue: str = QUEUE) -> str:
+    """Where the queue of jobs is, or another."""
+    return f"{url}/{ACCOUNT_ID}/{queue}"
 
 
 def _stored(table: str, key: Item) -> Item | None:
