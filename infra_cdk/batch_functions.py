@@ -115,6 +115,8 @@ class BatchFunctions(Construct):
         plan = self._function("batch_plan", parquet=True, also={"HEADRACE_PREFIX": self._shared.stage.prefix})
         plan.allow_objects(self._storage.inputs, TENANT_OBJECTS, actions=READ_VERSIONS, key=self._storage.key)
         self._write_batches(plan)
+        # Where the routing document cannot be read, its history has the last good one.
+        plan.allow(["dynamodb:Query"], [self._state.table.table_arn])
         # A transform job runs an endpoint's model on instances of its own: which model is read where it is said. The
         # names of configurations are CloudFormation's, made anew with every change.
         configs = Stack.of(self).format_arn(service="sagemaker", resource="endpoint-config", resource_name="*")

@@ -40,7 +40,10 @@ MAY = {
         *(*RECORDS, *READ, "dynamodb:BatchGetItem", "states:StartExecution"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"),
     },
-    "BatchPlan": {*RECORDS, *READ, *WRITE, "sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig"},
+    "BatchPlan": {
+        *(*RECORDS, *READ, *WRITE, "dynamodb:Query"),
+        *("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig"),
+    },
     "BatchScore": {*STATE, *READ, *WRITE, "sagemaker:InvokeEndpoint", "lambda:InvokeFunction"},
     "BatchFinish": {*RECORDS, *WRITE, "dynamodb:Query", "sqs:SendMessage"},
     "Notify": {
