@@ -28,13 +28,16 @@ ENDS_S_MAX = 240.0
 class Course:
     """How online callers ask: so many rounds, so many seconds each way, at so many requests a second.
 
-    `alone_s` is for how long the batch is watched alone, before and after.
+    `alone_s` is for how long the batch is watched alone, before and after. With `objective_raised` the endpoint's
+    latency objective is the one that throughput is measured with; else the one that it declares, which is what an
+    operator has who cares for callers, and what a batch sizes its requests by.
     """
 
     rounds: int
     seconds: float
     rate: float
     alone_s: float
+    objective_raised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

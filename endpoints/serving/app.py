@@ -13,7 +13,7 @@ import orjson
 from endpoints.serving import control, log
 from endpoints.serving.answers import Encoder
 from endpoints.serving.batcher import Job
-from endpoints.serving.concurrency import TIER_TOP, Limiter
+from endpoints.serving.concurrency import Limiter
 from endpoints.serving.encodings import pack, unpack
 from endpoints.serving.errors import (
     BadInput,
@@ -25,6 +25,7 @@ from endpoints.serving.errors import (
     UnsupportedMedia,
 )
 from endpoints.serving.exchange import JSON
+from endpoints.serving.lines import TIER_TOP
 from endpoints.serving.metrics import Metrics
 from endpoints.serving.openapi import TRITON_BINARY
 from endpoints.serving.settings import BODY_BYTES_MAX
@@ -143,7 +144,8 @@ class App:
         if limiter is not None and not limiter.admits(tier, now=perf_counter()):
             self.metrics.dropped["concurrency"] += 1
             raise Overloaded(
-                "The server is busy: retry after the time in Retry-After.", retry_after_s=model.batcher.retry_after_s()
+                "The server is busy: retry after the time in Retry-After.",
+                retry_after_s=model.batcher.retry_after_s(tier),
             )
         encoding = headers.get(b"content-encoding")
         body = exchange.body
@@ -157,10 +159,10 @@ class App:
         deadline = None
         if left_s is not None or request.parameters:
             deadline = _deadline(left_s, request=request)
-        call = Call(self, exchange, request, deadline)
+        call = Call(self, exchange, request, deadline, tier)
         model.batcher.submit(call, tensors=request.tensors, parameters=request.parameters)
         if limiter is not None:
-            limiter.rows += call.rows
+            limiter.began(call.rows, tier)
         self.in_flight += 1
 
     def fail(self, exchange: Exchange, error: ServingError, *, route: str = "infer") -> None:
@@ -186,8 +188,10 @@ class Call(Job):
 
     __slots__ = ("_app", "_exchange", "_request")
 
-    def __init__(self, app: App, exchange: Exchange, request: InferenceRequest, deadline: float | None) -> None:
-        super().__init__(exchange, deadline)
+    def __init__(
+        self, app: App, exchange: Exchange, request: InferenceRequest, deadline: float | None, tier: int
+    ) -> None:
+        super().__init__(exchange, deadline, tier)
         self._app = app
         self._exchange = exchange
         self._request = request
@@ -199,7 +203,7 @@ class Call(Job):
         model: Any = app.model
         if model.limiter is not None:
             measured_s = None if isinstance(result, ServingError) else perf_counter() - self.queued_at
-            model.limiter.ended(self.rows, measured_s)
+            model.limiter.ended(self.rows, measured_s, self.tier)
         if exchange.gone:
             return
         try:

@@ -8,10 +8,14 @@ each worker: one computed, one waiting whole, and as much again for callers that
 not fill, and throughput with them.
 
 A tier may use the whole limit while nobody of a higher one is there. While somebody is, it leaves room: refusing early
-is what keeps the queue short for those who go first. All of it is a few additions per request, before the body is read.
+is what keeps the queue short for those who go first. Rows of the lowest tier, which waits for everybody, take no room
+from others, and its times, much of them waiting, say nothing of the limit. All of it is a few additions per request,
+before the body is read.
 """
 
 from __future__ import annotations
+
+from endpoints.serving.lines import TIER_BACKGROUND, TIER_TOP
 
 SMOOTHING = 0.2
 QUEUE_ROWS = 4
@@ -24,7 +28,6 @@ BATCHES_MIN = 4
 SAMPLES = 8  # round trips per adjustment: their mean, as single ones jump with the batch they are in
 TIER_SHARE = 0.75  # of the limit, for each higher tier that is there
 TIER_SEEN_S = 1.0
-TIER_TOP = 10  # requests that name no tier
 _SHARE_OF_ALL = TIER_SHARE**TIER_TOP
 
 
@@ -37,16 +40,29 @@ class Limiter:
 
     Attributes:
         limit: Rows that may be under way now.
-        rows: Rows that are.
+        rows: Rows that are, of all tiers but the lowest.
+        background_rows: Those of the lowest.
     """
 
-    __slots__ = ("_long_s", "_max", "_min", "_samples", "_seen_at", "_sum_s", "_updates", "limit", "rows")
+    __slots__ = (
+        "_long_s",
+        "_max",
+        "_min",
+        "_samples",
+        "_seen_at",
+        "_sum_s",
+        "_updates",
+        "background_rows",
+        "limit",
+        "rows",
+    )
 
     def __init__(self, *, rows_min: int, rows_max: int) -> None:
         self._min = float(rows_min)
         self._max = float(max(rows_min, rows_max))
         self.limit = self._max
         self.rows = 0
+        self.background_rows = 0
         self._seen_at = [float("-inf")] * (TIER_TOP + 1)
         self._sum_s = 0.0
         self._samples = 0
@@ -62,20 +78,37 @@ class Limiter:
         """
         self._seen_at[tier] = now
         room = self.limit
-        if self.rows < room * _SHARE_OF_ALL:
+        rows = self.rows if tier > TIER_BACKGROUND else self.rows + self.background_rows
+        if rows < room * _SHARE_OF_ALL:
             return True
         for seen_at in self._seen_at[tier + 1 :]:
             if now - seen_at < TIER_SEEN_S:
                 room *= TIER_SHARE
-        return self.rows < room
+        return rows < room
 
-    def ended(self, rows: int, seconds: float | None) -> None:
+    def began(self, rows: int, tier: int) -> None:
+        """Count a request that was taken in.
+
+        Args:
+            rows: Its rows.
+            tier: Its tier.
+        """
+        if tier > TIER_BACKGROUND:
+            self.rows += rows
+        else:
+            self.background_rows += rows
+
+    def ended(self, rows: int, seconds: float | None, tier: int = TIER_TOP) -> None:
         """Take a request out again.
 
         Args:
             rows: Its rows.
             seconds: How long its answer took; None when there was none to measure.
+            tier: Its tier.
         """
+        if tier == TIER_BACKGROUND:
+            self.background_rows -= rows
+            return
         if seconds is not None:
             self._sum_s += seconds
             self._samples += 1

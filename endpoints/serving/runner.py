@@ -221,6 +221,26 @@ class Runner:
         feeds = batch[0].feeds if len(batch) == 1 else self._join([one.feeds for one in batch])
         return self._run(feeds, session=session)
 
+    def piece(self, one: Prepared, *, start: int, end: int) -> Outputs | None:
+        """Compute rows `start` to `end` of a request whose rows are independent of each other (`batchable`).
+
+        Returns:
+            What `joined` takes; None when the request must be computed whole.
+        """
+        try:
+            outputs = self._run({name: array[start:end] for name, array in one.feeds.items()}, session=0)
+        except Exception:  # noqa: BLE001 - as in `compute`: the whole tells whose fault it is
+            return None
+        return outputs if all(array.ndim and array.shape[0] == end - start for array in outputs.values()) else None
+
+    def joined(self, one: Prepared, pieces: Sequence[Outputs]) -> Outputs | ServingError:
+        """Answer a request whose pieces, in order, are these; without any it is computed whole."""
+        try:
+            whole = {name: np.concatenate([piece[name] for piece in pieces]) for name in self._output_names}
+        except ValueError:  # none, or of sizes that depend on values
+            return self._alone(one, session=0)
+        return self._finish(one, whole)
+
     def run(self, requests: Sequence[tuple[dict[str, np.ndarray], dict[str, Any]]]) -> list[Outputs | ServingError]:
         """Prepare, compute and finish requests in one call, for callers with no queue of their own.
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from endpoints.serving.app import _attributes
-from endpoints.serving.concurrency import TIER_TOP, Limiter, bounds
+from endpoints.serving.concurrency import Limiter, bounds
 from endpoints.serving.errors import BadInput
+from endpoints.serving.lines import TIER_TOP
 
 BATCH_ROWS = 16
 BATCH_S = 0.1
@@ -135,3 +136,15 @@ def test_attributes_are_read_strictly() -> None:
             _attributes(b"headrace-tier=" + wrong)
     with pytest.raises(BadInput, match="headrace-timeout-ms"):
         _attributes(b"headrace-timeout-ms=soon")
+
+
+def test_the_lowest_tier_takes_no_room_from_others() -> None:
+    """However many rows of batches are under way, callers are let in as if there were none; batches are not."""
+    limiter = make(queue_rows_max=100)
+    limiter.began(10_000, 0)
+    assert limiter.admits(1, now=0.0)
+    assert limiter.admits(TIER_TOP, now=0.0)
+    assert not limiter.admits(0, now=0.0)
+    limiter.ended(10_000, 5.0, 0)
+    assert limiter.admits(0, now=10.0)
+    assert limiter.rows == limiter.background_rows == 0

@@ -150,6 +150,14 @@ def test_a_refusal_pauses_for_as_long_as_it_says() -> None:
     assert pace.why == "circuit_open"
 
 
+def test_a_lone_request_that_is_refused_for_want_of_time_is_too_large() -> None:
+    """It is halved until the endpoint takes it; refusals of another kind say nothing of its size."""
+    pace = replace(begun(BOUNDS), limit=2.0, items=8).refused("overloaded", retry_after_s=1.0, now=0.0)
+    assert (pace.limit, pace.items) == (1.0, 8)
+    assert pace.refused("circuit_open", retry_after_s=1.0, now=1.0).items == 8
+    assert pace.refused("overloaded", retry_after_s=1.0, now=1.0).items == 4
+
+
 @given(
     st.lists(
         st.one_of(

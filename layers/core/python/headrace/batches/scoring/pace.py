@@ -129,10 +129,14 @@ class Pace:
         return replace(self, limit=limit, item_s=item_s, smooth_s=smooth_s, least_s=least_s, why="")
 
     def refused(self, why: str, *, retry_after_s: float, now: float) -> Pace:
-        """Nothing was asked, for there is no room for it now: come again after so many seconds."""
+        """Nothing was asked, for there is no room for it now: come again after so many seconds.
+
+        A lone request that the endpoint has no time for is too large: the next one is half of it.
+        """
+        items = max(1, self.items // 2) if why == SHED and self.limit <= 1.0 else self.items
         until = now + max(PAUSE_MIN_S, min(PAUSE_MAX_S, retry_after_s))
         return replace(
-            self, limit=max(1.0, self.limit / 2), paused_until=max(until, self.paused_until), why=why
+            self, limit=max(1.0, self.limit / 2), items=items, paused_until=max(until, self.paused_until), why=why
         )  # fmt: skip
 
     def looked(self, *, callers_per_s: float, admitted: float, now: float) -> Pace:

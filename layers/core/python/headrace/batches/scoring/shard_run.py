@@ -26,7 +26,7 @@ from headrace.errors import StoreUnavailable
 if TYPE_CHECKING:
     from headrace.batches.scoring.scorer import Scorer, State
 
-LOOK_S = 1.0
+LOOK_S = 0.25
 """How often it is looked for callers who wait."""
 CHECK_S = 5.0
 """How often, at least, the batch's record is looked at, and progress noted."""
