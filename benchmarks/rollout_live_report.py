@@ -15,8 +15,10 @@ from benchmarks.rollout_live_scenarios import Scenario
 from benchmarks.rollout_live_traffic import OK, by_code, by_server, by_status
 from benchmarks.rollout_live_versions import CANARY, ENDPOINT
 from headrace.rollouts.documents import decision_document, rollout_document
+from headrace.rollouts.states import Decision
 
 NAME = "rollout_live"
+DIGITS = 4
 TURNING = frozenset({"start", "measured", "advance", "roll_back", "finish", "inconclusive", "abort"})
 """Entries of a history that are shown; the looks between them are in the JSON and in the picture."""
 NOTES = """
@@ -192,8 +194,20 @@ def _raw(each: Ran) -> dict[str, Any]:
         "errors": by_code(outcome.answers),
         "served_by": by_server(outcome.answers),
         "after_the_end": by_server(outcome.after),
-        "decisions": [decision_document(decision) for decision in outcome.decisions],
+        "decisions": [_decision(decision) for decision in outcome.decisions],
     }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    """What was judged on what: counts without the histograms, which decide nothing but the next step's references."""
+    document = decision_document(decision)
+    kept = ("number", "at", "who", "what", "why", "stage", "share", "evidence")
+    counts = {
+        arm: {name: value for name, value in counted.items() if name in {"requests", "callers", "bad", "bad_callers"}}
+        for arm, counted in document["counts"].items()
+    }
+    evidence = {metric: round(log, DIGITS) for metric, log in document["evidence"].items()}
+    return {**{name: document[name] for name in kept}, "evidence": evidence, "counts": counts}
 
 
 def draw(ran: Sequence[Ran], path: Path) -> None:

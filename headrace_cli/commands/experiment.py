@@ -1,10 +1,10 @@
 """``headrace experiment``: versions compared by what callers do with their answers."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace_cli.commands.operator_options import HISTORY_MAX, AsJson, EndpointName, Folder, Stage, Why
 from headrace_cli.problems import UsageProblem
 from headrace_cli.world import Session
 
@@ -12,18 +12,6 @@ if TYPE_CHECKING:
     from headrace.rollouts.experiments import ExperimentRun
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-EndpointName = Annotated[str, typer.Argument(metavar="ENDPOINT", help="As its folder below endpoints/ is called.")]
-Why = Annotated[str, typer.Option(help="Kept in the history, with who you are.")]
-Stage = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The deployed stage; without it the platform that runs here.")
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--endpoints", metavar="DIR", help="Declarations, where not endpoints/ here or above."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="The whole document, as JSON.")]
-HISTORY_MAX = 100
 
 
 @app.command()

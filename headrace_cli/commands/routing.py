@@ -5,25 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace_cli.commands.operator_options import HISTORY_MAX, AsJson, EndpointName, Folder, Stage, Why
 from headrace_cli.problems import FAILED, OK
 from headrace_cli.world import Session
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-EndpointName = Annotated[str, typer.Argument(metavar="ENDPOINT", help="As its folder below endpoints/ is called.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The document, YAML or JSON; - for stdin.")]
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="As its keys have it.")]
-Why = Annotated[str, typer.Option(help="Kept in the history, with who you are.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would move, and change nothing.")]
-Stage = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The deployed stage; without it the platform that runs here.")
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--endpoints", metavar="DIR", help="Declarations, where not endpoints/ here or above."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="The whole document, as JSON.")]
-HISTORY_MAX = 100
 
 
 @app.command()
